@@ -1,0 +1,432 @@
+# Design. Factories of NativeKernels for products of matrices, convolutions and pooling windows. A kernel's parameters
+# are one plain struct inside a bytes object, read-only while the kernel lives; run functions are re-entrant, hold no
+# GIL and touch no Python object. Packed operands live in grow-only memory of the worker thread (native/micro.hpp).
+# Bits: routine, tiles and splits depend on op, dtypes and shapes alone. The microkernel's sums are one chain of fused
+# multiply-adds per element in order of k, so its tiles are free; a BLAS call's bits depend on its m, n, k, so its tiles
+# of rows are fixed by the shape, and it gets no product small enough for OpenBLAS's small-matrix or vector paths, which
+# give transposed operands other bits. A product with one row or column is a dot product in 64-byte lanes either way.
+# SciPy's own OpenBLAS is set to one thread by the first product that needs it; NumPy's copy is another library.
+
+import ctypes
+import math
+
+import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
+
+
+cdef extern from "conv.hpp" namespace "la" nogil:
+    cppclass Micro:
+        const char* name
+    const Micro* micro_named(const char* name) noexcept
+    cppclass C64 "la::Complex<float>":
+        pass
+    cppclass C128 "la::Complex<double>":
+        pass
+    cppclass Bool "la::Bool":
+        pass
+    ctypedef void (*BlasGemm)()
+    cdef enum Route:
+        BLOCKED, VECTOR, BLAS, PACKED
+    int MAX_BATCH_DIMS
+    cdef cppclass GemmParams:
+        const Micro* micro
+        BlasGemm blas
+        Route route
+        int batch_dims
+        Py_ssize_t* batch
+        Py_ssize_t* a_batch
+        Py_ssize_t* b_batch
+        Py_ssize_t batches, m, n, k, a_row, a_col, b_row, b_col, tiles_m, tiles_n
+    int run_gemm[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int run_gemm_half(const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    cdef cppclass ConvParams:
+        const Micro* micro
+        Py_ssize_t n, h, w, c, kh, kw, cg, o, og, groups, oh, ow, sh, sw, ph, pw, dh, dw
+        Py_ssize_t image_parts, row_parts, splits, tap_parts, output_parts, rows_at_once
+        bint outer
+    Py_ssize_t RESIDENT_BYTES
+    int run_conv2d[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int run_conv2d_data_grad[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int run_conv2d_weight_grad[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int finish_conv2d_weight_grad[T](const void*, char**) noexcept
+
+cdef extern from "pool.hpp" namespace "la" nogil:
+    cppclass Half "la::Half":
+        pass
+    cdef cppclass PoolParams:
+        Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw
+        bint count_pad
+        Py_ssize_t image_parts, row_parts
+    cdef enum PoolKind:
+        MAX_POOL, MAX_POOL_GRAD, AVG_POOL, AVG_POOL_GRAD
+    KernelRun pick_pool[T](int kind) except +
+
+MEMORY_ERROR = {1: (MemoryError, "no memory for a kernel's packed operands")}
+LONGEST = 2**31 - 1  # Fortran integers of SciPy's BLAS
+# Work that one unit should have at least: waking a worker for it costs about 9 us.
+UNIT_FLOPS = 4_000_000
+# Above 100**3 OpenBLAS's small-matrix path is off; twice that also for the smallest tile.
+BLAS_FLOPS = 4_000_000
+
+cdef const Micro* micro = micro_named(NULL)
+
+
+def isa():
+    """Name of the instruction set that new kernels are made for."""
+    return micro.name.decode()
+
+
+def use_isa(name):
+    """Make kernels for `name` ("plain", "avx2", "avx512"; None: the widest here) from now on. For tests.
+
+    Returns
+    -------
+    bool
+        False, and nothing changes, where this processor lacks it.
+    """
+    global micro
+    cdef bytes text = b"" if name is None else name.encode()
+    cdef const char* wanted = NULL
+    if name is not None:
+        wanted = text
+    cdef const Micro* found = micro_named(wanted)
+    if found == NULL:
+        return False
+    micro = found
+    return True
+
+
+cdef object make(
+    KernelRun run, KernelFinish finish, bytes params, Py_ssize_t extent, int n_args, double cost, object label
+):
+    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
+    kernel.run = run
+    kernel.finish = finish
+    kernel.params = PyBytes_AS_STRING(params)
+    kernel.owned = params
+    kernel.extent = extent
+    kernel.grain = 1
+    kernel.cost = <Py_ssize_t>min(max(cost, 1.0), 1e18)
+    kernel.n_args = n_args
+    kernel.scratch_bytes = 0
+    kernel.errors = MEMORY_ERROR
+    kernel.label = label
+    return kernel
+
+
+cdef bytes blank(Py_ssize_t size):
+    cdef bytes params = PyBytes_FromStringAndSize(NULL, size)
+    memset(PyBytes_AS_STRING(params), 0, size)
+    return params
+
+
+# ---------------------------------------------------------------------------------------------------- products
+
+cdef dict ROUTINES = {}
+
+
+cdef object one_thread(object library):
+    """Set the BLAS that `library` is linked with to one thread a call; the engine is the only thread pool."""
+    for name in (
+        "scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_", "openblas_set_num_threads",
+        "openblas_set_num_threads64_", "bli_thread_set_num_threads", "MKL_Set_Num_Threads",
+    ):
+        try:
+            # Found among the libraries that SciPy's module itself depends on, so never in NumPy's copy.
+            getattr(library, name)(1)
+            return
+        except AttributeError:
+            continue
+
+
+cdef BlasGemm routine(object dtype) except *:
+    """SciPy's gemm for `dtype`, by its exported function pointer: building needs no SciPy."""
+    if not ROUTINES:
+        import scipy.linalg.cython_blas as cython_blas
+
+        for char, name in zip("fdFD", ("sgemm", "dgemm", "cgemm", "zgemm"), strict=True):
+            ROUTINES[char] = cython_blas.__pyx_capi__[name]
+        try:
+            one_thread(ctypes.CDLL(cython_blas.__file__))
+        except OSError:
+            pass
+    capsule = ROUTINES[dtype.char]
+    return <BlasGemm>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
+
+
+cdef KernelRun gemm_run(object dtype) except NULL:
+    kind, size = dtype.kind, dtype.itemsize
+    if dtype.char == "f":
+        return run_gemm[float]
+    if dtype.char == "d":
+        return run_gemm[double]
+    if dtype.char == "F":
+        return run_gemm[C64]
+    if dtype.char == "D":
+        return run_gemm[C128]
+    if dtype.char == "e":
+        return run_gemm_half
+    if kind == "b":
+        return run_gemm[Bool]
+    if kind in "iu" and size == 1:
+        return run_gemm[uint8_t]
+    if kind in "iu" and size == 2:
+        return run_gemm[uint16_t]
+    if kind in "iu" and size == 4:
+        return run_gemm[uint32_t]
+    if kind in "iu" and size == 8:
+        return run_gemm[uint64_t]
+    raise ValueError(f"gemm: no kernel for dtype {dtype}")
+
+
+def route_of(dtype, batches, m, n, k):
+    """Which routine a product takes, and its tiles along M and N: a function of dtype and extents alone."""
+    flops = 2 * m * n * k
+    batches = max(batches, 1)
+    if dtype.char in "fd":
+        if m == 1 or n == 1:
+            return VECTOR, tiles(max(m, n), flops * 8 / UNIT_FLOPS, 128), 1
+        if flops <= BLAS_FLOPS or max(n, k) > LONGEST or isa() != "plain":
+            # Tiles of 240 rows and 768 columns or less, and where there is work for them, 16 or more.
+            count = min(flops / UNIT_FLOPS, 16 / batches)
+            rows = max(-(-m // 240), tiles(m, count, 48))
+            return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 128))
+    elif dtype.char not in "FD" or m == 1 or n == 1 or flops <= BLAS_FLOPS or max(n, k) > LONGEST:
+        return PACKED if dtype.char != "e" else BLOCKED, tiles(m, flops * 2 / UNIT_FLOPS, 8), 1
+    # Each call packs all of B: no more calls than 16 workers need, none below twice the small path's bound.
+    count = max(1, min(-(-16 // batches), m // 96, flops // BLAS_FLOPS))
+    return BLAS, max(count, -(-m // LONGEST)), 1
+
+
+cdef object tiles(object extent, object wanted, object least):
+    """How many nearly equal tiles: `wanted`, but none below `least`."""
+    return max(1, min(math.ceil(wanted), extent // least))
+
+
+def gemm(dtype, batch, m, n, k, a, b, label=""):
+    """Kernel for products of matrices: args A, B, out.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of A, B and out. float16 sums in float32 and rounds once; integers wrap; bool is the or of ands.
+    batch : tuple of int
+        Extents of the batch, at most 64.
+    m, n, k : int
+        A is (m, k), B is (k, n), out is C-contiguous (batch..., m, n). ``k == 0`` gives zeros.
+    a, b : (tuple of int, int, int)
+        Strides in elements: along the batch, rows and columns. Operands contiguous along neither rows nor columns are
+        packed tile by tile.
+
+    Raises
+    ------
+    ValueError
+        For an extent below 0, a dtype without a kernel, or a leading stride beyond 32 bits that BLAS would need.
+
+    Notes
+    -----
+    The bits of a result depend on dtype and extents, never on strides or on how the units are split.
+    """
+    dtype = np.dtype(dtype)
+    batch = tuple(batch)
+    if min((m, n, k) + batch) < 0 or len(batch) > MAX_BATCH_DIMS:
+        raise ValueError(f"gemm: bad extents: batch {batch}, m {m}, n {n}, k {k}.")
+    if len(a[0]) != len(batch) or len(b[0]) != len(batch):
+        raise ValueError(f"gemm: batch {batch} needs as many batch strides, not {a[0]} and {b[0]}.")
+    cdef bytes params = blank(sizeof(GemmParams))
+    cdef GemmParams* g = <GemmParams*><void*>PyBytes_AS_STRING(params)
+    cdef int d
+    batches = math.prod(batch)
+    route, tiles_m, tiles_n = route_of(dtype, batches, m, n, k)
+    g.micro = micro
+    g.route = <Route><int>route
+    g.batch_dims = len(batch)
+    for d in range(g.batch_dims):
+        g.batch[d], g.a_batch[d], g.b_batch[d] = batch[d], a[0][d], b[0][d]
+    g.batches, g.m, g.n, g.k = batches, m, n, k
+    g.a_row, g.a_col, g.b_row, g.b_col = a[1], a[2], b[1], b[2]
+    g.tiles_m, g.tiles_n = tiles_m, tiles_n
+    if route == BLAS:
+        g.blas = routine(dtype)
+        if max(a[1], a[2], b[1], b[2]) > LONGEST:
+            raise ValueError(f"gemm: strides {a[1:]} and {b[1:]} exceed BLAS's 32 bits; copy the operand first.")
+    cdef Py_ssize_t extent = batches * tiles_m * tiles_n if m and n else 0
+    rate = {"f": 100.0, "d": 50.0, "F": 100.0, "D": 50.0, "e": 60.0}.get(dtype.char, 20.0 / dtype.itemsize)
+    cost = batches * (2.0 * m * n * k * (4 if dtype.kind == "c" else 1) / rate + m * n * 0.2)
+    return make(gemm_run(dtype), NULL, params, extent, 3, cost, label or f"gemm {dtype.name} {m}x{n}x{k}")
+
+
+# ------------------------------------------------------------------------------------------------ convolutions
+
+def conv_extents(x_shape, k_shape, stride, pad, dilation, groups=1):
+    """``(oh, ow)`` of a convolution; ValueError where the shapes do not fit."""
+    (_, h, w, c), (kh, kw, cg, o) = x_shape, k_shape
+    if groups < 1 or c != cg * groups or o % groups:
+        raise ValueError(f"conv2d: {groups} groups do not fit {c} channels and kernel {tuple(k_shape)}.")
+    if min((kh, kw) + tuple(stride) + tuple(dilation)) < 1 or min(pad) < 0:
+        raise ValueError(f"conv2d: bad kernel {kh, kw}, stride {stride}, pad {pad} or dilation {dilation}.")
+    spans = [e + 2 * p - d * (t - 1) - 1 for e, p, d, t in zip((h, w), pad, dilation, (kh, kw), strict=True)]
+    if min(spans) < 0:
+        raise ValueError(f"conv2d: kernel {kh, kw} exceeds the padded image of {tuple(x_shape)}.")
+    return spans[0] // stride[0] + 1, spans[1] // stride[1] + 1
+
+
+cdef class Convolution:
+    """Parameters and work of one convolution, before its units are chosen."""
+    cdef bytes params
+    cdef ConvParams* g
+    cdef object dtype
+    cdef double flops, cost
+    cdef bint single
+
+    def __init__(self, dtype, x_shape, k_shape, stride, pad, dilation, groups):
+        self.dtype = np.dtype(dtype)
+        if self.dtype.char not in "fd":
+            raise ValueError(f"conv2d: float32 or float64 expected, not {self.dtype}.")
+        self.single = self.dtype.char == "f"
+        oh, ow = conv_extents(x_shape, k_shape, stride, pad, dilation, groups)
+        self.params = blank(sizeof(ConvParams))
+        self.g = <ConvParams*><void*>PyBytes_AS_STRING(self.params)
+        cdef ConvParams* g = self.g
+        g.micro = micro
+        g.n, g.h, g.w, g.c = x_shape
+        g.kh, g.kw, g.cg, g.o = k_shape
+        g.groups, g.og, g.oh, g.ow = groups, g.o // groups, oh, ow
+        (g.sh, g.sw), (g.ph, g.pw), (g.dh, g.dw) = stride, pad, dilation
+        g.outer = g.kh * g.kw * g.cg * g.o * self.dtype.itemsize > RESIDENT_BYTES
+        self.flops = 2.0 * g.n * g.oh * g.ow * g.kh * g.kw * g.cg * g.o
+        self.cost = self.flops / (100.0 if self.single else 50.0)
+
+    cdef units(self, Py_ssize_t rows, Py_ssize_t least):
+        """Units along images first, then along `rows` in bands of `least` or more."""
+        wanted = min(64, max(1, math.ceil(self.flops / UNIT_FLOPS)))
+        self.g.image_parts = max(1, min(self.g.n, wanted))
+        self.g.row_parts = tiles(rows, wanted / self.g.image_parts, least)
+
+
+def conv2d(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), groups=1):
+    """Kernel for a convolution, channels last: args x, kernel, out.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        float32 or float64.
+    x_shape : (n, h, w, channels)
+    k_shape : (kh, kw, channels // groups, outputs)
+    stride, pad, dilation : (int, int), in pixels
+    groups : int
+        Group i takes channels ``i * channels // groups ...`` to outputs ``i * outputs // groups ...``.
+
+    Notes
+    -----
+    out is (n, oh, ow, outputs), ``oh = (h + 2*pad - dilation*(kh-1) - 1) // stride + 1``; each element is one chain
+    of fused multiply-adds over (kh, kw, channels). All arrays are C-contiguous.
+    """
+    cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
+    cdef ConvParams* g = conv.g
+    conv.units(g.oh, 4)
+    g.output_parts = 1
+    g.rows_at_once = max(1, (32 << 10) // max(1, g.ow * g.o * conv.dtype.itemsize))
+    if g.outer and g.oh * g.ow < 256:  # small images: a piece of the kernel should meet some 256 pixels
+        g.row_parts = 1
+        g.image_parts = max(1, min(g.n, g.n * g.oh * g.ow // 256))
+        if groups == 1:
+            g.output_parts = tiles(g.o, 16 / g.image_parts, 128)
+    cdef Py_ssize_t extent = g.image_parts * g.row_parts * g.output_parts if g.n and g.o else 0
+    cdef KernelRun run = run_conv2d[float] if conv.single else run_conv2d[double]
+    return make(run, NULL, conv.params, extent, 3, conv.cost, f"conv2d {x_shape} {k_shape}")
+
+
+def conv2d_data_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), groups=1):
+    """Kernel for the gradient of `conv2d` by its images: args g, kernel, dx."""
+    cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
+    cdef ConvParams* g = conv.g
+    conv.units(g.h, 8)
+    g.image_parts = max(1, min(g.image_parts, 16))  # each unit transposes the kernel
+    if g.image_parts == 16:
+        g.row_parts = 1
+    cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
+    cdef KernelRun run = run_conv2d_data_grad[float] if conv.single else run_conv2d_data_grad[double]
+    return make(run, NULL, conv.params, extent, 3, conv.cost, f"conv2d_data_grad {x_shape} {k_shape}")
+
+
+def conv2d_weight_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), groups=1):
+    """Kernel for the gradient of `conv2d` by its kernel: args x, g, dw.
+
+    Notes
+    -----
+    Images are summed in up to 16 parts, a number fixed by the shapes, and the parts joined in pairs.
+    """
+    cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
+    cdef ConvParams* g = conv.g
+    cdef Py_ssize_t size = g.kh * g.kw * g.cg * g.o * conv.dtype.itemsize
+    # Joining a part costs as much as some 500 outputs; the parts' memory is bounded, 16 MiB.
+    parts = min(16, g.n, g.n * g.oh * g.ow // 512, (16 << 20) // max(size, 1), int(conv.flops / UNIT_FLOPS))
+    g.splits = max(1, parts)
+    g.tap_parts = 1 if g.splits >= 8 else tiles(g.kh * g.kw, min(16 // g.splits, conv.flops / UNIT_FLOPS), 1)
+    cdef KernelRun run = run_conv2d_weight_grad[float] if conv.single else run_conv2d_weight_grad[double]
+    cdef KernelFinish finish = finish_conv2d_weight_grad[float] if conv.single else finish_conv2d_weight_grad[double]
+    cdef Py_ssize_t extent = g.splits * g.tap_parts if size else 0
+    cdef NativeKernel kernel = make(
+        run, finish if g.splits > 1 else NULL, conv.params, extent, 3, conv.cost, f"conv2d_weight_grad {x_shape} {k_shape}"
+    )
+    kernel.scratch_bytes = size * g.splits if g.splits > 1 else 0
+    return kernel
+
+
+# ----------------------------------------------------------------------------------------------------- pooling
+
+cdef object pool(int kind, str name, object dtype, object x_shape, object window, object stride, object pad, bint count_pad):
+    dtype = np.dtype(dtype)
+    if min(tuple(window) + tuple(stride)) < 1 or min(pad) < 0 or pad[0] >= window[0] or pad[1] >= window[1]:
+        raise ValueError(f"{name}: bad window {window}, stride {stride} or pad {pad}; a pad is smaller than its window.")
+    cdef bytes params = blank(sizeof(PoolParams))
+    cdef PoolParams* g = <PoolParams*><void*>PyBytes_AS_STRING(params)
+    g.n, g.h, g.w, g.c = x_shape
+    (g.kh, g.kw), (g.sh, g.sw), (g.ph, g.pw) = window, stride, pad
+    g.oh, g.ow = conv_extents(x_shape, (*window, g.c, 1), stride, pad, (1, 1))
+    g.count_pad = count_pad
+    cdef bint grad = kind == MAX_POOL_GRAD or kind == AVG_POOL_GRAD
+    # Measured, one core: about 0.1 ns a tap and channel in float32, as bytes go; float16 converts by bits.
+    cost = 0.1 * g.n * g.oh * g.ow * g.c * (g.kh * g.kw + 1) * (2 if grad else 1)
+    cost *= {"f": 1, "d": 2, "e": 10}.get(dtype.char, 1)
+    wanted = min(64, max(1, math.ceil(cost / 25_000)))
+    g.image_parts = max(1, min(g.n, wanted))
+    g.row_parts = 1 if grad else tiles(g.oh, wanted / g.image_parts, 4)
+    cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
+    cdef KernelRun run
+    if dtype.char == "f":
+        run = pick_pool[float](kind)
+    elif dtype.char == "d":
+        run = pick_pool[double](kind)
+    elif dtype.char == "e":
+        run = pick_pool[Half](kind)
+    else:
+        raise ValueError(f"{name}: a floating dtype expected, not {dtype}.")
+    return make(run, NULL, params, extent, 3 if kind == MAX_POOL_GRAD else 2, cost, f"{name} {tuple(x_shape)} {window}")
+
+
+def max_pool2d(dtype, x_shape, window, stride, pad=(0, 0)):
+    """Kernel for the maximum of windows, channels last: args x (n, h, w, c), out (n, oh, ow, c). A NaN wins."""
+    return pool(MAX_POOL, "max_pool2d", dtype, x_shape, window, stride, pad, False)
+
+
+def max_pool2d_grad(dtype, x_shape, window, stride, pad=(0, 0)):
+    """Kernel for the gradient of `max_pool2d`: args x, g, dx. It goes to the first maximum of each window."""
+    return pool(MAX_POOL_GRAD, "max_pool2d_grad", dtype, x_shape, window, stride, pad, False)
+
+
+def avg_pool2d(dtype, x_shape, window, stride, pad=(0, 0), count_include_pad=True):
+    """Kernel for the mean of windows, channels last: args x, out. Padding counts as zeros, or not at all."""
+    return pool(AVG_POOL, "avg_pool2d", dtype, x_shape, window, stride, pad, count_include_pad)
+
+
+def avg_pool2d_grad(dtype, x_shape, window, stride, pad=(0, 0), count_include_pad=True):
+    """Kernel for the gradient of `avg_pool2d`: args g, dx."""
+    return pool(AVG_POOL_GRAD, "avg_pool2d_grad", dtype, x_shape, window, stride, pad, count_include_pad)

@@ -1,0 +1,50 @@
+# The engine's C interface. Everything above this floor pushes through it.
+from libc.stdint cimport uint64_t
+
+# Runs units [begin, end) of a task; 0 or a positive error code. Never touches Python.
+ctypedef int (*NativeRun)(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+# Called once after all units have run, before the task's Vars are released; may be NULL.
+ctypedef int (*NativeFinish)(void* arg) noexcept nogil
+
+cdef struct VarState
+
+cdef class Var:
+    cdef VarState* state
+
+# A new VarState with one reference / give one reference back. Any thread, no GIL needed, never blocks.
+cdef VarState* var_new() noexcept nogil
+cdef void var_release(VarState* var) noexcept nogil
+# No pending task reads or writes it.
+cdef bint var_idle(VarState* var) noexcept nogil
+# No pending task writes it: its value may be read now.
+cdef bint var_readable(VarState* var) noexcept nogil
+cdef bint var_poisoned(VarState* var) noexcept nogil
+cdef uint64_t var_version(VarState* var) noexcept nogil
+# For work done inline by the caller on idle Vars: marks a completed write (clears poison, version + 1).
+cdef void var_written(VarState* var) noexcept nogil
+# Same, for a write that failed.
+cdef int var_poison(VarState* var, object error) except -1
+# Waits (GIL released) until no pending write is left; raises the sticky error if poisoned. GIL held by the caller.
+cdef int var_wait(VarState* var) except -1
+
+# Waits, holding no lock, until the pending bounds (tasks, bytes) admit `tasks` more tasks of `nbytes` together.
+# Called with the GIL, before any runtime lock is taken. Inside a task it returns at once.
+cdef int admit(Py_ssize_t tasks, Py_ssize_t nbytes) except -1
+
+# Pushes a native task. `extent` units are run as run(arg, begin, end) with begin a multiple of `grain`, split over idle
+# workers; then finish(arg). A failure poisons `writes`; the located exception is made once, with the GIL, at the first wait
+# by owner.error(index, code) -> BaseException. `owner` is kept alive until the task is done and a Python thread reaps it.
+# A Var in both lists is a partial update: it stays poisoned if it was. Does not wait for admission.
+cdef int push_native(
+    NativeRun run, NativeFinish finish, void* arg, Py_ssize_t extent, Py_ssize_t grain,
+    object owner, int index, VarState** reads, int n_reads, VarState** writes, int n_writes,
+    int priority, object lane, Py_ssize_t nbytes, const char* name) except -1
+
+# Pushes fn() (called with the GIL on a worker); an exception raised by fn poisons `writes` with it.
+cdef int push_python(
+    object fn, VarState** reads, int n_reads, VarState** writes, int n_writes,
+    int priority, object lane, Py_ssize_t nbytes, object name) except -1
+
+cdef bint is_naive() noexcept nogil
+# True on a thread that is running a task right now.
+cdef bint inside_task() noexcept nogil

@@ -1,0 +1,712 @@
+"""Nodes: the typed, immutable values that programs are recorded as."""
+
+# Design. A Node is an op applied to Nodes, with attributes (structure) and at most one byte offset (data). Nodes are never
+# changed, only issued: given the buffer that pushed tasks will fill, after which the inputs are dropped unless a tape wants
+# them. They make no cycles, so they stay out of the garbage collector; long chains are freed by a loop (see `dying`).
+# Types (shape, dtype) and signatures (op, attributes, type) are interned to integers, of which plan keys are made; an
+# integer is never used twice, so a table may be emptied when it grows too large: that costs plan hits only.
+# Guarded by the GIL: everything here. Each thread records into its own Recorder, which links that thread's pending nodes
+# in order, borrowed: a node unlinks itself when it is issued or freed.
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy, memset
+from libcpp.vector cimport vector
+
+import os
+import threading
+
+import numpy as np
+
+from lazyarray._memory cimport Buffer
+from lazyarray.dtypes import NUMBER, canonical
+from lazyarray.errors import DTypeError, ShapeError, fail
+
+cdef extern from *:
+    """
+    static thread_local PyObject* la_recorder = nullptr;
+    """
+    PyObject* la_recorder
+
+cdef extern from "Python.h":
+    ctypedef struct PyFrameObject
+    ctypedef struct PyCodeObject
+    PyFrameObject* PyEval_GetFrame()
+    PyFrameObject* PyFrame_GetBack(PyFrameObject* frame)
+    PyCodeObject* PyFrame_GetCode(PyFrameObject* frame)
+    int PyFrame_GetLasti(PyFrameObject* frame)
+    int PyCode_Addr2Line(PyCodeObject* code, int lasti)
+
+cdef enum:
+    TABLE_LIMIT = 200_000
+    WEAK_INT = 1
+    WEAK_FLOAT = 2
+    WEAK_COMPLEX = 3
+
+cdef dict types = {}
+cdef dict signatures = {}
+cdef int64_t next_type = 16         # below: weak Python numbers
+cdef int64_t next_signature = 1
+cdef uint64_t next_serial = 1
+cdef int next_op = 1
+cdef dict inside = {}               # file name -> whether it belongs to lazyarray
+cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
+cdef object threads = threading.local()
+
+registry = {}                       # op name -> Op or composite function; ops/ fills it
+operators = {}                      # Python operator name -> op; ops/ fills it
+cdef Py_ssize_t records = 0
+cdef Py_ssize_t tape_bytes = 0      # of values that have run and that a tape holds
+
+
+# ---- types and signatures
+
+@cython.final
+@cython.no_gc
+cdef class Type:
+    """A shape and a dtype."""
+
+    def __repr__(self):
+        return f"{self.dtype}{list(self.shape)}"
+
+
+cdef Type type_of(tuple shape, object dtype):
+    global next_type
+    cdef tuple key = (shape, dtype)
+    cdef Type found = types.get(key)
+    cdef Py_ssize_t extent, size = 1
+    if found is not None:
+        return found
+    if len(types) > TABLE_LIMIT:
+        types.clear()
+    found = Type.__new__(Type)
+    found.id = next_type
+    next_type += 1
+    found.shape = shape
+    found.dtype = dtype
+    found.number = NUMBER[dtype]
+    found.ndim = <int>len(shape)
+    for extent in shape:
+        if extent and size > (<Py_ssize_t>1 << 60) // extent:
+            raise ShapeError(f"shape {shape} has more elements than can be addressed")
+        size *= extent
+    found.size = size
+    found.itemsize = dtype.itemsize
+    found.nbytes = size * found.itemsize
+    types[key] = found
+    return found
+
+
+cdef int64_t signature(Op op, object attrs, Type type):
+    global next_signature
+    cdef tuple key = (op.id, attrs, type.id)
+    found = signatures.get(key)
+    if found is not None:
+        return found
+    if len(signatures) > TABLE_LIMIT:
+        signatures.clear()
+    next_signature += 1
+    signatures[key] = next_signature
+    return next_signature
+
+
+# ---- ops
+
+cdef class Op:
+    """The record of an operation. `ops/` makes one for each, and hangs kernel, gradient and docstring on it."""
+
+    def __init__(self, str name, int kind, *, bint dear=False, bint fallible=False):
+        global next_op
+        if name in registry:
+            raise ValueError(f"op {name!r} is defined twice")
+        self.id = next_op
+        next_op += 1
+        self.kind = kind
+        self.name = name
+        self.dear = dear
+        self.fallible = fallible
+        registry[name] = self
+
+    def __repr__(self):
+        return f"<op {self.name}>"
+
+    def __reduce__(self):
+        return named, (self.name,)
+
+    def node(self, tuple inputs, tuple shape, object dtype, object attrs=None):
+        """Record this op on `inputs` with the given result type."""
+        return make(self, inputs, attrs, type_of(shape, dtype), 0)
+
+
+def named(str name):
+    """The registered op or composite of that name."""
+    return registry[name]
+
+
+cdef class ElementwiseOp(Op):
+    """An op on each element of its broadcast inputs; dtypes by `ufunc`, or by `resolver(*dtypes) -> (inputs, output)`."""
+
+    def __init__(self, str name, int nin, *, ufunc=None, resolver=None, bint dear=False, bint fallible=False):
+        Op.__init__(self, name, ELEMENTWISE, dear=dear, fallible=fallible)
+        self.nin = nin
+        self.ufunc = ufunc
+        self.resolver = resolver
+        self.resolved = {}
+
+    def __call__(self, *args):
+        if len(args) != self.nin:
+            raise TypeError(f"{self.name}: takes {self.nin} arrays, got {len(args)}")
+        return self.apply(args)
+
+    cdef Node apply1(self, Node a):
+        cdef tuple found = self.resolved.get(a.type.id)
+        if found is None:
+            return self.apply((a,))
+        if found[2] is not None:
+            return self.apply((a,))
+        return make_typed(self, (a,), <Type>found[0], <int64_t>found[1])
+
+    cdef Node apply2(self, object a, object b):
+        cdef tuple found
+        if type(a) is Node and type(b) is Node:
+            found = self.resolved.get(((<Node>a).type.id << 30) | (<Node>b).type.id)
+            if found is not None and found[2] is None:
+                return make_typed(self, (a, b), <Type>found[0], <int64_t>found[1])
+        return self.apply((a, b))
+
+    cdef Node apply(self, tuple args):
+        cdef list nodes = list(args)
+        cdef int64_t key = 0, number
+        cdef Py_ssize_t i
+        cdef tuple found
+        cdef object wide = None
+        for i in range(len(nodes)):
+            value = nodes[i]
+            if type(value) is Node:
+                number = (<Node>value).type.id
+            elif type(value) is int:
+                number = WEAK_INT
+            elif type(value) is float:
+                number = WEAK_FLOAT
+            elif type(value) is complex:
+                number = WEAK_COMPLEX
+            else:
+                value = strong(self, value)
+                nodes[i] = value
+                number = (<Node>value).type.id
+            if self.nin <= 2:
+                key = (key << 30) | number
+        if self.nin > 2:
+            wide = tuple([n.type.id if type(n) is Node else type(n) for n in nodes])
+            found = self.resolved.get(wide)
+        else:
+            found = self.resolved.get(key)
+        if found is None:
+            found = resolve(self, nodes)
+            if len(self.resolved) > TABLE_LIMIT:
+                self.resolved.clear()
+            self.resolved[key if wide is None else wide] = found
+        if found[2] is not None:
+            for i in range(len(nodes)):
+                dtype = found[2][i]
+                value = nodes[i]
+                if type(value) is not Node:
+                    nodes[i] = constant(value, dtype)
+                elif dtype is not (<Node>value).type.dtype:
+                    nodes[i] = cast(<Node>value, dtype)
+        return make_typed(self, tuple(nodes), <Type>found[0], <int64_t>found[1])
+
+
+cdef Node strong(Op op, object value):
+    if isinstance(value, (bool, np.generic)) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        if isinstance(value, (int, float, complex)) and not isinstance(value, (bool, np.generic)):
+            value = value + 0
+        array = np.asarray(value)
+        return constant(array[()], canonical(array.dtype, op.name))
+    if isinstance(value, (int, float, complex)):        # subclasses, such as IntEnum
+        return constant(value, np.result_type(value))
+    raise TypeError(f"{op.name}: expected a node or a number, got {type(value).__name__}")
+
+
+cdef tuple resolve(ElementwiseOp op, list values):
+    # (result type, signature, input dtypes or None where nothing has to be cast)
+    cdef tuple shape = ()
+    cdef list dtypes = []
+    cdef bint same = True
+    cdef Py_ssize_t i
+    for value in values:
+        if type(value) is Node:
+            dtypes.append((<Node>value).type.dtype)
+            try:
+                shape = broadcast(shape, (<Node>value).type.shape)
+            except ShapeError:
+                shapes = ", ".join([str(n.type.shape) for n in values if type(n) is Node])
+                fail(ShapeError, op.name, f"shapes {shapes} do not broadcast",
+                     "Extents must be equal or 1, counted from the last axis.")
+        else:
+            dtypes.append(type(value))
+    try:
+        if op.resolver is not None:
+            wanted, result = op.resolver(*dtypes)
+        else:
+            answer = op.ufunc.resolve_dtypes((*dtypes, *[None] * op.ufunc.nout))
+            wanted, result = answer[:op.nin], answer[op.nin]
+    except DTypeError:
+        raise
+    except TypeError as error:
+        names = ", ".join([getattr(d, "__name__", str(d)) for d in dtypes])
+        fail(DTypeError, op.name, f"not defined for dtypes {names} ({str(error).splitlines()[0]})",
+             "Convert with astype first.")
+    wanted = tuple([canonical(d, op.name) for d in wanted])
+    result = canonical(result, op.name)
+    op.check(wanted, result)
+    for i in range(len(values)):
+        if type(values[i]) is not Node or (<Node>values[i]).type.dtype is not wanted[i]:
+            same = False
+    found = type_of(shape, result)
+    return found, signature(op, None, found), None if same else wanted
+
+
+cdef tuple broadcast(tuple a, tuple b):
+    cdef Py_ssize_t i, n, lead, x, y
+    cdef list out
+    if a == b or len(b) == 0:
+        return a
+    if len(a) == 0:
+        return b
+    if len(a) < len(b):
+        a, b = b, a
+    n = len(a)
+    lead = n - len(b)
+    out = list(a)
+    for i in range(lead, n):
+        x = a[i]
+        y = b[i - lead]
+        if x != y:
+            if x == 1:
+                out[i] = y
+            elif y != 1:
+                raise ShapeError(f"shapes {a} and {b} do not broadcast")
+    return tuple(out)
+
+
+def broadcast_shapes(*shapes):
+    """The shape that all `shapes` broadcast to."""
+    cdef tuple out = ()
+    for shape in shapes:
+        out = broadcast(out, shape)
+    return out
+
+
+# ---- nodes
+
+cdef vector[PyObject*] dying
+cdef bint draining = False
+
+
+cdef void drop_inputs(Node node) noexcept:
+    # Frees a graph by a loop: a chain of a million nodes must not use the C stack.
+    global draining
+    Py_INCREF(node.inputs)
+    dying.push_back(<PyObject*>node.inputs)
+    node.inputs = ()
+    if draining:
+        return
+    draining = True
+    cdef PyObject* next_dead
+    while not dying.empty():
+        next_dead = dying.back()
+        dying.pop_back()
+        Py_XDECREF(next_dead)
+    draining = False
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class Node:
+    """An immutable typed value."""
+
+    def __dealloc__(self):
+        global tape_bytes
+        if self.taped and self.state == ISSUED:
+            tape_bytes -= self.type.nbytes
+        if self.recorder is not None:
+            unlink(self)
+        if self.inputs is not None and len(self.inputs):
+            drop_inputs(self)
+
+    @property
+    def shape(self):
+        return self.type.shape
+
+    @property
+    def dtype(self):
+        return self.type.dtype
+
+    @property
+    def ndim(self):
+        return self.type.ndim
+
+    @property
+    def size(self):
+        return self.type.size
+
+    @property
+    def tracked(self):
+        """Whether a gradient is wanted through this node."""
+        return self.taped or self.variable is not None
+
+    @property
+    def site(self):
+        """(file, line) where it was recorded, or None."""
+        if self.code is None:
+            return None
+        return self.code.co_filename, PyCode_Addr2Line(<PyCodeObject*>self.code, self.lasti)
+
+    @property
+    def where(self):
+        """The site as the text 'file:line'."""
+        site = self.site
+        return "?" if site is None else f"{site[0]}:{site[1]}"
+
+    @property
+    def raw_site(self):
+        return self.code, self.lasti
+
+    @property
+    def value(self):
+        """The number a constant node holds, as a NumPy scalar."""
+        if self.state != CONST:
+            return None
+        return np.frombuffer(self.number[:self.type.itemsize], self.type.dtype)[0]
+
+    def __repr__(self):
+        name = self.op.name if self.op is not None else ("constant", "leaf")[self.state == ISSUED]
+        return f"<{name} {self.type!r}>"
+
+    def __add__(self, other):
+        return operators["add"](self, other)
+
+    def __radd__(self, other):
+        return operators["add"](other, self)
+
+    def __sub__(self, other):
+        return operators["subtract"](self, other)
+
+    def __rsub__(self, other):
+        return operators["subtract"](other, self)
+
+    def __mul__(self, other):
+        return operators["multiply"](self, other)
+
+    def __rmul__(self, other):
+        return operators["multiply"](other, self)
+
+    def __truediv__(self, other):
+        return operators["divide"](self, other)
+
+    def __rtruediv__(self, other):
+        return operators["divide"](other, self)
+
+    def __pow__(self, other, modulo):
+        return operators["power"](self, other)
+
+    def __rpow__(self, other, modulo):
+        return operators["power"](other, self)
+
+    def __matmul__(self, other):
+        return operators["matmul"](self, other)
+
+    def __neg__(self):
+        return operators["negative"](self)
+
+    def __lt__(self, other):
+        return operators["less"](self, other)
+
+    def __le__(self, other):
+        return operators["less_equal"](self, other)
+
+    def __gt__(self, other):
+        return operators["greater"](self, other)
+
+    def __ge__(self, other):
+        return operators["greater_equal"](self, other)
+
+
+cdef inline void unlink(Node node) noexcept:
+    cdef Recorder rec = node.recorder
+    if node.before != NULL:
+        (<Node>node.before).after = node.after
+    else:
+        rec.oldest = node.after
+    if node.after != NULL:
+        (<Node>node.after).before = node.before
+    else:
+        rec.newest = node.before
+    rec.count -= 1
+    rec.nbytes -= value_bytes(node)
+    rec.flops -= work(node)
+    node.recorder = None
+    node.before = NULL
+    node.after = NULL
+
+
+cdef inline Py_ssize_t value_bytes(Node node) noexcept:
+    # An update counts its value, not its Storage.
+    if node.op.kind == UPDATE and len(node.inputs) == 2:
+        return (<Node>node.inputs[1]).type.nbytes
+    if node.op.kind == VIEW:
+        return 0
+    return node.type.nbytes
+
+
+cdef inline double work(Node node) noexcept:
+    cdef Type a
+    if node.op.dear and len(node.inputs):
+        a = (<Node>node.inputs[0]).type
+        if a.ndim:
+            return 2.0 * node.type.size * <Py_ssize_t>a.shape[a.ndim - 1]
+    return node.type.size
+
+
+cdef inline void capture(Node node, Recorder rec) noexcept:
+    # The innermost frame outside lazyarray.
+    cdef PyFrameObject* frame
+    cdef PyFrameObject* back
+    cdef PyCodeObject* raw
+    cdef bint owned = False
+    if rec.site is not None:
+        node.code = rec.site[0]
+        node.lasti = rec.site[1]
+        return
+    frame = PyEval_GetFrame()
+    while frame != NULL:
+        raw = PyFrame_GetCode(frame)
+        code = <object>raw
+        Py_XDECREF(<PyObject*>raw)
+        if not internal(code):
+            node.code = code
+            node.lasti = PyFrame_GetLasti(frame)
+            break
+        back = PyFrame_GetBack(frame)
+        if owned:
+            Py_XDECREF(<PyObject*>frame)
+        frame = back
+        owned = True
+    if owned and frame != NULL:
+        Py_XDECREF(<PyObject*>frame)
+
+
+cdef inline bint internal(object code):
+    name = code.co_filename
+    found = inside.get(name)
+    if found is None:
+        found = name.startswith(home)
+        inside[name] = found
+    return found
+
+
+cdef Node make(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset):
+    return make_signed(op, inputs, attrs, type, offset, signature(op, attrs, type))
+
+
+cdef inline Node make_typed(ElementwiseOp op, tuple inputs, Type type, int64_t sig):
+    return make_signed(op, inputs, None, type, 0, sig)
+
+
+cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset, int64_t sig):
+    global next_serial, records
+    cdef Recorder rec = recorder()
+    cdef Node node = Node.__new__(Node)
+    cdef Node each
+    node.op = op
+    node.inputs = inputs
+    node.attrs = attrs
+    node.type = type
+    node.offset = offset
+    node.sig = sig
+    node.state = PENDING
+    node.serial = next_serial
+    next_serial += 1
+    records += 1
+    for each in inputs:
+        if each.pinned:
+            node.pinned = True
+        if rec.recording and (each.taped or each.variable is not None):
+            node.taped = True
+    capture(node, rec)
+    node.recorder = rec
+    node.before = rec.newest
+    if rec.newest != NULL:
+        (<Node>rec.newest).after = <void*>node
+    else:
+        rec.oldest = <void*>node
+    rec.newest = <void*>node
+    rec.count += 1
+    rec.nbytes += value_bytes(node)
+    rec.flops += work(node)
+    return node
+
+
+cdef Node constant(object value, object dtype):
+    global next_serial
+    cdef Node node = Node.__new__(Node)
+    node.inputs = ()
+    node.type = type_of((), dtype)
+    node.state = CONST
+    node.serial = next_serial
+    next_serial += 1
+    if dtype.char == "d":
+        (<double*>node.number)[0] = value
+        return node
+    if dtype.char == "f" and type(value) is float:
+        (<float*>node.number)[0] = <float><double>value
+        return node
+    cdef bytes raw = np.array(value, dtype).tobytes()
+    memcpy(node.number, <char*>raw, len(raw))
+    return node
+
+
+cdef Node leaf(Type type, Buffer buffer):
+    global next_serial
+    cdef Node node = Node.__new__(Node)
+    node.inputs = ()
+    node.type = type
+    node.state = ISSUED
+    node.buffer = buffer
+    node.serial = next_serial
+    next_serial += 1
+    return node
+
+
+def placeholder(tuple shape, dtype):
+    """A typed leaf without a value, for programs that are bound later."""
+    cdef Node node = leaf(type_of(shape, canonical(dtype)), None)
+    node.state = PLACEHOLDER
+    return node
+
+
+cdef void settle(Node node) noexcept:
+    # It has been through a flush: not pending work any more, whether or not it was kept.
+    if node.recorder is not None:
+        unlink(node)
+    if not node.taped and node.state == ISSUED:
+        if len(node.inputs):
+            drop_inputs(node)
+
+
+cdef void issue(Node node, Buffer buffer) noexcept:
+    global tape_bytes
+    if node.taped:
+        tape_bytes += node.type.nbytes
+    node.buffer = buffer
+    node.state = ISSUED
+    settle(node)
+
+
+def release_tape(Node node):
+    """Forget that `node` was recorded for a gradient."""
+    global tape_bytes
+    if node.taped and node.state == ISSUED:
+        tape_bytes -= node.type.nbytes
+    node.taped = False
+    if node.state == ISSUED:
+        settle(node)
+
+
+# ---- views
+
+cdef tuple contiguous(tuple shape, Py_ssize_t itemsize):
+    cdef Py_ssize_t stride = itemsize, extent
+    cdef list out = []
+    for extent in reversed(shape):
+        out.append(stride)
+        stride *= extent if extent > 1 else 1
+    out.reverse()
+    return tuple(out)
+
+
+def c_strides(tuple shape, Py_ssize_t itemsize):
+    """Byte strides of a C-contiguous array."""
+    return contiguous(shape, itemsize)
+
+
+cdef Op VIEW_OP = Op("view", VIEW)
+cdef Op CAST_OP = None
+
+
+cdef Node view_node(Node base, tuple shape, tuple strides, Py_ssize_t offset, bint moving, object dtype):
+    if (shape == base.type.shape and dtype is base.type.dtype
+            and (not moving or offset == 0) and strides == contiguous(shape, base.type.itemsize)):
+        return base
+    return make(VIEW_OP, (base,), (strides, moving), type_of(shape, dtype), offset)
+
+
+def view(Node base, tuple shape, tuple strides, Py_ssize_t offset=0, moving=False, dtype=None):
+    """The value seen through a View: byte `strides` and `offset` into C-contiguous `base`.
+
+    `moving` says that the offset is data, which the plan reads anew at every turn; otherwise it must be 0.
+    """
+    return view_node(base, shape, strides, offset, moving, base.type.dtype if dtype is None else dtype)
+
+
+def cast(Node node, dtype):
+    """`node` converted to `dtype`; itself where it has it already."""
+    global CAST_OP
+    if node.type.dtype is dtype:
+        return node
+    if CAST_OP is None:
+        CAST_OP = registry["cast"]
+    return make(CAST_OP, (node,), None, type_of(node.type.shape, dtype), 0)
+
+
+def scalar(value, dtype):
+    """A constant node: a number of the given dtype. Numbers are data, never structure."""
+    return constant(value, canonical(dtype))
+
+
+def offset_node(Op op, tuple inputs, tuple shape, dtype, attrs, Py_ssize_t offset):
+    """Record an op that carries a byte offset as data."""
+    return make(op, inputs, attrs, type_of(shape, dtype), offset)
+
+
+# ---- recorders
+
+cdef class Recorder:
+    """What one thread has recorded and not yet run, and how it is recording."""
+
+    def __cinit__(self):
+        self.training = False
+        self.recording = False
+
+    def pending(self):
+        """The pending nodes, oldest first."""
+        cdef list out = []
+        cdef void* at = self.oldest
+        while at != NULL:
+            out.append(<object>(<PyObject*>at))
+            at = (<Node>at).after
+        return out
+
+
+cdef Recorder recorder():
+    global la_recorder
+    cdef Recorder made
+    if la_recorder == NULL:
+        made = Recorder()
+        threads.recorder = made         # dies with its thread
+        la_recorder = <PyObject*>made
+    return <Recorder><object>la_recorder
+
+
+def current():
+    """This thread's Recorder."""
+    return recorder()
+
+
+def counters():
+    """Nodes recorded in this process, and bytes of values held by tapes."""
+    return {"records": records, "tape_bytes": tape_bytes}

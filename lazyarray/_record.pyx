@@ -1,0 +1,976 @@
+"""Arrays: mutable handles whose operations are recorded."""
+
+# Design. An Array is a Storage and a View. The View is a *shadow*: an ndarray with the View's shape, strides and dtype over
+# an address that is never read. Every basic index, reshape and transpose is done by NumPy on the shadow, so NumPy's rules
+# for what aliases what hold by construction. The Storage holds the current Node; writing replaces it, reading goes
+# through it. A handle whose shadow is its node type's own is whole: it reads the Node itself.
+# Guarded by the GIL: everything here. A Storage whose buffer has been exported is pinned: what reads it runs as it is
+# recorded, what is written to it lands in the exported buffer before the call returns.
+
+cimport cython
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
+from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+cimport numpy as cnp
+
+from lazyarray import _ir
+from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
+from lazyarray._engine cimport VarState, push_python, var_idle, var_wait
+from lazyarray._ir cimport (
+    CONST, ISSUED, PENDING, ElementwiseOp, Node, Op, Recorder, Type, constant, contiguous, leaf, make, recorder, type_of,
+    view_node,
+)
+from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
+from lazyarray.dtypes import canonical
+from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
+
+cnp.import_array()
+
+cdef extern from "ndarray.hpp":
+    object la_ndarray(object descr, int nd, const cnp.npy_intp* dims, const cnp.npy_intp* strides, void* data, int flags)
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* o)
+
+cdef enum:
+    NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
+
+
+cdef Py_ssize_t BYTE_LIMIT = <Py_ssize_t>1 << 30     # bytes of values,
+cdef double FLOP_LIMIT = 4e9        # and floating-point operations (about 20 ms on two cores)
+cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
+cdef object array_class = None
+cdef object hooks = None            # array.py: what needs Python (advanced indices, foreign operands)
+cdef dict operators = _ir.operators
+
+
+def install(cls, module):
+    """Set the class of results, and the module that serves what this one hands over."""
+    global array_class, hooks
+    array_class = cls
+    hooks = module
+
+
+# ---- shadows
+
+cdef object shadow_of(Type kind):
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    cdef tuple strides
+    if kind.shadow is None:
+        strides = contiguous(kind.shape, kind.itemsize)
+        for i in range(kind.ndim):
+            dims[i] = kind.shape[i]
+            steps[i] = strides[i]
+        kind.shadow = la_ndarray(
+            kind.dtype, kind.ndim, dims, steps, <void*>BASE, cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED
+        )
+        cnp.PyArray_UpdateFlags(
+            <cnp.ndarray>kind.shadow, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS
+        )
+    return kind.shadow
+
+
+@cython.final
+@cython.no_gc
+cdef class Storage:
+    """The cell that an array and its views share."""
+
+
+@cython.final
+@cython.no_gc
+cdef class Export:
+    """Keeps a Storage pinned while memory of it is seen from outside."""
+
+    cdef Storage storage
+    cdef Buffer buffer
+
+    def __dealloc__(self):
+        self.storage.pins -= 1
+        if self.storage.pins == 0 and self.storage.node is not None and self.storage.node.state == ISSUED:
+            self.storage.node.pinned = False
+
+
+cdef ArrayBase wrap(Node node, bint is_scalar):
+    """A new array with a Storage of its own."""
+    cdef Storage storage = Storage.__new__(Storage)
+    cdef ArrayBase array = array_class.__new__(array_class)
+    cdef Recorder rec
+    storage.node = node
+    array.storage = storage
+    array.shadow = shadow_of(node.type)
+    array.is_scalar = is_scalar
+    if node.recorder is not None:
+        if node.pinned:
+            run_now(node)
+        else:
+            rec = node.recorder
+            if rec.count > NODE_LIMIT or rec.nbytes > BYTE_LIMIT or rec.flops > FLOP_LIMIT:
+                relieve(rec, node)
+    return array
+
+
+cdef int relieve(Recorder rec, Node node) except -1:
+    # A loop is cut at the same place in every turn, so that it finds its plan.
+    if rec.cut_known and rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
+        if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
+            return 0
+    rec.cut_known = True
+    rec.cut_code = node.code
+    rec.cut_lasti = node.lasti
+    flush_live(rec)
+    return 0
+
+
+cdef int run_now(Node node) except -1:
+    # It reads memory that is also seen from outside.
+    node.pinned = False
+    flush_nodes([node], True)
+    settle_buffer(node.buffer)
+    return 0
+
+
+def nothing():
+    """The task that a full wait pushes: it runs when all earlier readers and writers have."""
+
+
+cdef int settle_buffer(Buffer buffer) except -1:
+    # Waits for readers as well as writers.
+    cdef VarState* var = buffer.var
+    if not var_idle(var):
+        push_python(nothing, &var, 1, &var, 1, 0, None, 0, "settle")
+    var_wait(var)
+    return 0
+
+
+cdef Node node_of(ArrayBase a):
+    """The value seen through the handle."""
+    cdef Node node = a.storage.node
+    if a.shadow is node.type.shadow:
+        return node
+    return view_node(node, a.shadow.shape, a.shadow.strides, a.offset, a.moving, a.shadow.dtype)
+
+
+cdef ArrayBase view_of(ArrayBase a, object shadow):
+    """A second handle on the same Storage."""
+    cdef ArrayBase out = array_class.__new__(array_class)
+    cdef Type kind = a.storage.node.type
+    cdef uintptr_t at = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>shadow)
+    out.storage = a.storage
+    out.offset = <Py_ssize_t>(at - BASE)
+    if shadow.size == 0:
+        out.offset = 0
+    if (out.offset == 0 and shadow.shape == kind.shape and shadow.dtype is kind.dtype
+            and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>shadow) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>shadow)):
+        out.shadow = shadow_of(kind)
+        return out
+    out.shadow = shadow
+    out.moving = is_moving(shadow, kind)
+    return out
+
+
+cdef bint is_moving(object shadow, Type kind):
+    # A part of a Storage can start anywhere; what covers it with forward strides starts at 0.
+    cdef Py_ssize_t reach = shadow.itemsize, extent, stride
+    for extent, stride in zip(shadow.shape, shadow.strides):
+        if extent == 0:
+            return False
+        if stride < 0:
+            return True
+        reach += (extent - 1) * stride
+    return reach != kind.nbytes
+
+
+cdef bint covers(ArrayBase a):
+    # Every element of the Storage is seen once.
+    cdef Type kind = a.storage.node.type
+    cdef Py_ssize_t extent, stride
+    if a.moving or a.shadow.dtype is not kind.dtype or a.shadow.size != kind.size:
+        return False
+    for extent, stride in zip(a.shadow.shape, a.shadow.strides):
+        if stride == 0 and extent > 1:
+            return False
+    return True
+
+
+# ---- operands
+
+cdef object operand(object value):
+    """A Node or a plain Python number; None where lazyarray does not know the type."""
+    if isinstance(value, ArrayBase):
+        return node_of(<ArrayBase>value)
+    if type(value) is int or type(value) is float or type(value) is complex:
+        return value
+    return hooks.foreign_operand(value)
+
+
+cdef inline bint plain(object value):
+    # Whole arrays and numbers: no layout to be worked out.
+    if isinstance(value, ArrayBase):
+        return (<ArrayBase>value).shadow is (<ArrayBase>value).storage.node.type.shadow
+    return True
+
+
+cdef object elementwise2(object op, object x, object y):
+    cdef object a, b
+    cdef Node out
+    if not (plain(x) and plain(y)):
+        return k_ordered(op, (x, y))
+    a = operand(x)
+    if a is None:
+        return NotImplemented
+    b = operand(y)
+    if b is None:
+        return NotImplemented
+    if type(a) is Node and type(b) is Node and isinstance(op, ElementwiseOp):
+        out = (<ElementwiseOp>op).apply2(a, b)
+    else:
+        out = op(a, b)
+    return wrap(out, out.type.ndim == 0)
+
+
+cdef object elementwise1(Op op, ArrayBase x):
+    cdef Node out
+    if not plain(x):
+        return k_ordered(op, (x,))
+    out = (<ElementwiseOp>op).apply1(node_of(x))
+    return wrap(out, out.type.ndim == 0)
+
+
+def apply(op, *values):
+    """An elementwise op on arrays and numbers, laid out as NumPy would."""
+    return k_ordered(op, values)
+
+
+cdef object k_ordered(object op, tuple values):
+    # NumPy's K order: axes sorted by the operands' strides. Operands are permuted first, so that the result's Node is
+    # C-contiguous under a transposing View.
+    cdef list operands = []
+    cdef list shadows = []
+    cdef Py_ssize_t ndim = 0
+    cdef tuple order
+    cdef Node out, node
+    cdef ArrayBase a, result
+    for value in values:
+        if not isinstance(value, ArrayBase):
+            value = operand(value)
+            if value is None:
+                return NotImplemented
+            if type(value) is Node:
+                value = wrap(value, (<Node>value).type.ndim == 0)
+        operands.append(value)
+        if isinstance(value, ArrayBase):
+            ndim = max(ndim, (<ArrayBase>value).shadow.ndim)
+            shadows.append((<ArrayBase>value).shadow)
+    order = k_order(shadows, ndim)
+    if order is None:
+        out = op(*[node_of(<ArrayBase>v) if isinstance(v, ArrayBase) else v for v in operands])
+        return wrap(out, out.type.ndim == 0)
+    nodes = []
+    for value in operands:
+        if isinstance(value, ArrayBase):
+            a = value
+            shadow = a.shadow[(None,) * (ndim - a.shadow.ndim)].transpose(order) if a.shadow.ndim else a.shadow
+            node = a.storage.node
+            nodes.append(view_node(node, shadow.shape, shadow.strides, a.offset, a.moving, shadow.dtype))
+        else:
+            nodes.append(value)
+    out = op(*nodes)
+    result = wrap(out, False)
+    return view_of(result, result.shadow.transpose(np.argsort(order)))
+
+
+cdef tuple k_order(list shadows, Py_ssize_t ndim):
+    # As nditer sorts its axes: an insertion sort from the last axis, ties and conflicts keep C order. None for C order.
+    cdef list perm, strides
+    cdef Py_ssize_t i, j, place, lead
+    cdef bint ambiguous, swap
+    if ndim < 2:
+        return None
+    strides = []
+    for shadow in shadows:
+        lead = ndim - shadow.ndim
+        strides.append([
+            0 if k < lead or shadow.shape[k - lead] == 1 else abs(shadow.strides[k - lead])
+            for k in range(ndim)
+        ])
+    perm = list(range(ndim - 1, -1, -1))
+    for i in range(1, ndim):
+        place = i
+        axis = perm[i]
+        for j in range(i - 1, -1, -1):
+            ambiguous = True
+            swap = False
+            for step in strides:
+                if step[axis] != 0 and step[perm[j]] != 0:
+                    if step[perm[j]] <= step[axis]:
+                        swap = False
+                    elif ambiguous:
+                        swap = True
+                    ambiguous = False
+            if not ambiguous:
+                if swap:
+                    place = j
+                else:
+                    break
+        if place != i:
+            perm.insert(place, perm.pop(i))
+    perm.reverse()
+    return None if perm == list(range(ndim)) else tuple(perm)
+
+
+# ---- writing
+
+cdef int set_node(Storage storage, Node node) except -1:
+    cdef Recorder rec = recorder()
+    if storage.variable is not None and not rec.recording:
+        # A write outside a recording starts a new variable: the tape must not grow through a parameter.
+        if node.state != PENDING or node.variable is not None:
+            node = operators["positive"](node)
+        node.taped = False
+        node.variable = storage.variable
+    storage.node = node
+    return 0
+
+
+cdef int write(ArrayBase a, Node value, str op) except -1:
+    """Replace what the handle sees by `value`, broadcast and cast."""
+    cdef Node node = a.storage.node, new
+    cdef tuple shape = a.shadow.shape
+    cdef bint whole
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+        raise ValueError(f"{op}: assignment destination is read-only")
+    value = fit(value, shape, a.shadow.dtype, op)
+    if a.storage.pins:
+        return write_pinned(a, value)
+    if a.shadow is node.type.shadow:
+        set_node(a.storage, value)
+    else:
+        whole = covers(a)
+        if whole and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a.shadow):
+            new = view_node(value, node.type.shape, contiguous(node.type.shape, node.type.itemsize), 0, False, node.type.dtype)
+        else:
+            new = make(
+                _ir.registry["update"], (node, value),
+                (shape, a.shadow.strides, a.moving, whole, a.shadow.dtype), node.type, a.offset,
+            )
+        set_node(a.storage, new)
+    node = a.storage.node
+    if node.recorder is not None:
+        if node.pinned:
+            run_now(node)
+        elif node.recorder.count > NODE_LIMIT or node.recorder.nbytes > BYTE_LIMIT or node.recorder.flops > FLOP_LIMIT:
+            relieve(node.recorder, node)
+    return 0
+
+
+cdef Node fit(Node value, tuple shape, object dtype, str op):
+    cdef tuple have = value.type.shape
+    cdef Py_ssize_t i, lead = len(have) - len(shape)
+    if value.type.dtype is not dtype:
+        value = _ir.cast(value, dtype)
+    if have == shape:
+        return value
+    if lead > 0 and all([extent == 1 for extent in have[:lead]]):
+        have = have[lead:]
+        value = view_node(value, have, contiguous(have, value.type.itemsize), 0, False, dtype)
+    if len(have) <= len(shape):
+        for i in range(1, len(have) + 1):
+            if have[len(have) - i] != shape[len(shape) - i] and have[len(have) - i] != 1:
+                break
+        else:
+            return stretch(value, shape)
+    fail(ShapeError, op, f"could not broadcast input array from shape {value.type.shape} into shape {shape}",
+         "Extents must be equal or 1, counted from the last axis.")
+
+
+cdef Node stretch(Node value, tuple shape):
+    cdef tuple have = value.type.shape, steps
+    cdef Py_ssize_t lead = len(shape) - len(have), i
+    if have == shape:
+        return value
+    steps = contiguous(have, value.type.itemsize)
+    strides = [0] * lead
+    for i in range(len(have)):
+        strides.append(0 if have[i] == 1 else steps[i])
+    return view_node(value, shape, tuple(strides), 0, False, value.type.dtype)
+
+
+cdef int write_pinned(ArrayBase a, Node value) except -1:
+    # Into the exported buffer, before the call returns; if the old value has other holders it moves out first.
+    cdef Storage storage = a.storage
+    cdef Node node = storage.node, fresh
+    wait_node(value)
+    data = numpy_view(value).copy()
+    if Py_REFCNT(<PyObject*>node) > 2:      # this variable and the Storage
+        fresh = leaf(node.type, node.buffer)
+        node.buffer = copied(node)
+        fresh.pinned = True
+        node.pinned = False
+        fresh.variable = storage.variable
+        storage.node = fresh
+        node = fresh
+    settle_buffer(node.buffer)
+    real_view(a, node)[...] = data
+    return 0
+
+
+cdef Buffer copied(Node node):
+    cdef Buffer buffer = new_buffer(node.type.nbytes)
+    settle_buffer(node.buffer)
+    settle_free(buffer)
+    memcpy(buffer.ptr, node.buffer.ptr, node.type.nbytes)
+    return buffer
+
+
+cdef int settle_free(Buffer buffer) except -1:
+    # A block from the pool may still be used by tasks of its last owner; their errors are not ours.
+    if not var_idle(buffer.var):
+        try:
+            settle_buffer(buffer)
+        except BaseException:
+            pass
+    return 0
+
+
+cdef object real_view(ArrayBase a, Node node):
+    """The handle's View as an ndarray on the node's memory; the caller keeps the buffer alive."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    cdef tuple shape = a.shadow.shape, strides = a.shadow.strides
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        steps[i] = strides[i]
+    array = la_ndarray(
+        a.shadow.dtype, <int>len(shape), dims, steps, node.buffer.ptr + a.offset,
+        cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED,
+    )
+    cnp.PyArray_UpdateFlags(<cnp.ndarray>array, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+    return array
+
+
+# ---- reading
+
+cdef int materialise(Storage storage) except -1:
+    """Wait for the Storage's value, in a buffer that no other Node shares."""
+    cdef Node node = storage.node, fresh
+    cdef Buffer buffer
+    wait_node(node)
+    if node.state == CONST:
+        buffer = new_buffer(node.type.nbytes)
+        settle_free(buffer)
+        memcpy(buffer.ptr, node.number, node.type.nbytes)
+        fresh = leaf(node.type, buffer)
+        fresh.variable = storage.variable
+        storage.node = fresh
+    return 0
+
+
+cdef object peek(ArrayBase a):
+    """The handle's value as an ndarray that the caller neither keeps nor writes."""
+    cdef Node node = a.storage.node
+    wait_node(node)
+    node = a.storage.node
+    if node.state == CONST:
+        return numpy_view(node).reshape(a.shadow.shape)
+    array = real_view(a, node)
+    cnp.set_array_base(array, node.buffer)
+    return array
+
+
+cdef object export(ArrayBase a):
+    """The handle's value as an ndarray on the same memory; pins the Storage while it lives."""
+    cdef Storage storage = a.storage
+    cdef Node node, fresh
+    cdef Export keep
+    if a.is_scalar:
+        return peek(a).copy()
+    materialise(storage)
+    node = storage.node
+    if storage.pins == 0:
+        if Py_REFCNT(<PyObject*>node) > 2 or Py_REFCNT(<PyObject*>node.buffer) > 1:
+            fresh = leaf(node.type, copied(node))
+            fresh.variable = storage.variable
+            storage.node = fresh
+            node = fresh
+        else:
+            settle_buffer(node.buffer)
+        node.pinned = True
+    keep = Export.__new__(Export)
+    keep.storage = storage
+    keep.buffer = node.buffer
+    storage.pins += 1
+    array = real_view(a, node)
+    cnp.set_array_base(array, keep)
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+        array.flags.writeable = False
+    return array
+
+
+def from_numpy(object source, bint is_scalar=False):
+    """A new array with a copy of an ndarray's data, in its memory order."""
+    cdef cnp.ndarray data
+    cdef Type kind
+    cdef Buffer buffer
+    cdef ArrayBase array
+    dtype = canonical(source.dtype, "array")
+    if source.ndim == 0:
+        return wrap(constant(source[()], dtype), is_scalar)
+    if source.ndim > 1 and not source.flags.c_contiguous:
+        probe = np.empty_like(source, dtype, order="K")
+        order = k_order([source], source.ndim)
+        if order is not None:
+            array = from_numpy(np.ascontiguousarray(source.transpose(order), dtype))
+            return view_of(array, array.shadow.transpose(np.argsort(order)))
+    kind = type_of(source.shape, dtype)
+    buffer = new_buffer(kind.nbytes)
+    settle_free(buffer)
+    array = wrap(leaf(kind, buffer), False)
+    real_view(array, array.storage.node)[...] = source
+    return array
+
+
+def alias_numpy(object source):
+    """An array on an ndarray's own memory: both sides see each other's writes."""
+    cdef Type kind = type_of(source.shape, canonical(source.dtype, "asarray"))
+    cdef Node node
+    cdef ArrayBase array
+    if not source.flags.c_contiguous:
+        raise ValueError("asarray: only C-contiguous memory can be shared; pass copy=None")
+    node = leaf(kind, foreign_buffer(cnp.PyArray_DATA(<cnp.ndarray>source), kind.nbytes, source))
+    node.pinned = True
+    array = wrap(node, False)
+    array.storage.pins = 1          # for as long as the array lives
+    if not source.flags.writeable:
+        shadow = array.shadow.view()
+        shadow.flags.writeable = False
+        array.shadow = shadow
+    return array
+
+
+# ---- what array.py builds on
+
+def to_node(ArrayBase a):
+    """The value seen through the handle, as a Node."""
+    return node_of(a)
+
+
+def storage_node(ArrayBase a):
+    """The Node of the whole Storage behind the handle."""
+    return a.storage.node
+
+
+def from_node(Node node, is_scalar=None):
+    """A new array that holds `node`; a scalar where it has no axes."""
+    return wrap(node, node.type.ndim == 0 if is_scalar is None else is_scalar)
+
+
+def seen(ArrayBase a, shadow):
+    """A view of `a` with another shadow (made by NumPy from `a`'s)."""
+    return view_of(a, shadow)
+
+
+def window(ArrayBase a, tuple shape, tuple strides, Py_ssize_t offset):
+    """A view of `a` with byte strides of its own, `offset` bytes from its start."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        steps[i] = strides[i]
+    shadow = la_ndarray(
+        a.shadow.dtype, <int>len(shape), dims, steps, <char*>cnp.PyArray_DATA(<cnp.ndarray>a.shadow) + offset,
+        (cnp.NPY_ARRAY_WRITEABLE if cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow) else 0) | cnp.NPY_ARRAY_ALIGNED,
+    )
+    cnp.PyArray_UpdateFlags(<cnp.ndarray>shadow, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+    return view_of(a, shadow)
+
+
+def set_writeable(ArrayBase a, bint write):
+    """Make a handle read-only, or writable again."""
+    shadow = a.shadow.view()
+    shadow.flags.writeable = write
+    a.shadow = shadow
+
+
+def shadow(ArrayBase a):
+    """The View of `a`, as an ndarray without data. Never read its elements."""
+    return a.shadow
+
+
+def assign(ArrayBase a, Node value, str op="setitem"):
+    """Write `value` (broadcast, cast) through the handle."""
+    write(a, value, op)
+
+
+def replace(ArrayBase a, Node value):
+    """Let the handle's whole Storage hold another value of the same type."""
+    if value.type is not a.storage.node.type:
+        raise ShapeError("replace: the type differs")
+    if a.storage.pins:
+        write_pinned(a, value)
+    else:
+        set_node(a.storage, value)
+
+
+def same_view(ArrayBase a, ArrayBase b):
+    """Whether both handles see the same elements of one Storage in the same order."""
+    return (a.storage is b.storage and a.offset == b.offset and a.shadow.shape == b.shadow.shape
+            and a.shadow.strides == b.shadow.strides and a.shadow.dtype is b.shadow.dtype)
+
+
+def peek_numpy(ArrayBase a):
+    """The value as an ndarray on the same memory, for reading at once."""
+    return peek(a)
+
+
+def export_numpy(ArrayBase a):
+    """The value as an ndarray that shares memory with the array while it lives."""
+    return export(a)
+
+
+def variable_of(ArrayBase a):
+    """Where backward leaves the gradient of this array, or None."""
+    return a.storage.variable
+
+
+def set_variable(ArrayBase a, variable):
+    """Mark the array's Storage as a variable (or not, with None)."""
+    cdef Node node = a.storage.node
+    a.storage.variable = variable
+    if variable is not None and (node.taped or node.state == CONST or node.variable is not None or Py_REFCNT(<PyObject*>node) > 2):
+        wait_node(node)
+        materialise(a.storage)
+        node = leaf(a.storage.node.type, copied(a.storage.node))
+        node.pinned = a.storage.node.pinned
+        a.storage.node = node
+    node.variable = variable
+
+
+cdef object basic(object key):
+    # 1: ints, slices, None and Ellipsis only; 2: an int for every axis may give a scalar.
+    if isinstance(key, (bool, np.bool_)):
+        return False
+    return key is None or key is Ellipsis or isinstance(key, (int, slice, np.integer))
+
+
+cdef class ArrayBase:
+    """The recorded part of an array; `lazyarray.array` adds NumPy's protocols."""
+
+    __array_priority__ = 1000.0
+
+    @property
+    def shape(self):
+        """Extents."""
+        return self.shadow.shape
+
+    @property
+    def dtype(self):
+        """The NumPy dtype."""
+        return self.shadow.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.shadow.ndim
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return self.shadow.size
+
+    @property
+    def itemsize(self):
+        """Bytes of an element."""
+        return self.shadow.itemsize
+
+    @property
+    def nbytes(self):
+        """Bytes of all elements."""
+        return self.shadow.nbytes
+
+    @property
+    def strides(self):
+        """Byte steps along each axis."""
+        return self.shadow.strides
+
+    @property
+    def flags(self):
+        """NumPy's memory-layout flags; writable through `setflags`."""
+        return self.shadow.flags
+
+    @property
+    def T(self):
+        """The transposed view."""
+        return view_of(self, self.shadow.T)
+
+    def __len__(self):
+        return len(self.shadow)
+
+    def __bool__(self):
+        return bool(peek(self))
+
+    def __int__(self):
+        return int(peek(self))
+
+    def __float__(self):
+        return float(peek(self))
+
+    def __complex__(self):
+        return complex(peek(self))
+
+    def __index__(self):
+        return peek(self).__index__()
+
+    def item(self, *args):
+        """One element as a Python number."""
+        return peek(self).item(*args)
+
+    def tolist(self):
+        """Nested lists of Python numbers."""
+        return peek(self).tolist()
+
+    def numpy(self):
+        """A NumPy copy of the value."""
+        return peek(self).copy()
+
+    def wait(self):
+        """Wait until the value is computed; raises what its computation raised. Returns the array."""
+        wait_node(self.storage.node)
+        return self
+
+    def __getitem__(self, key):
+        cdef bint full
+        if type(key) is tuple:
+            for each in key:
+                if not basic(each):
+                    return hooks.advanced_read(self, key)
+            if any([each is Ellipsis for each in key]):
+                return view_of(self, index_shadow(self, key))
+            full = len(key) == self.shadow.ndim and not any([each is None or isinstance(each, slice) for each in key])
+            shadow = index_shadow(self, key + (Ellipsis,))
+        else:
+            if not basic(key):
+                return hooks.advanced_read(self, key)
+            if key is Ellipsis:
+                return view_of(self, self.shadow[...])
+            full = self.shadow.ndim == 1 and key is not None and not isinstance(key, slice)
+            shadow = index_shadow(self, (key, Ellipsis))
+        if full:
+            return wrap(node_of(view_of(self, shadow)), True)
+        return view_of(self, shadow)
+
+    def __setitem__(self, key, value):
+        cdef ArrayBase target
+        if self.is_scalar:
+            raise TypeError(f"'{self.dtype.name}' scalar does not support item assignment")
+        keys = key if type(key) is tuple else (key,)
+        for each in keys:
+            if not basic(each):
+                hooks.advanced_write(self, key, value)
+                return
+        if not any([each is Ellipsis for each in keys]):
+            keys = keys + (Ellipsis,)
+        target = view_of(self, index_shadow(self, keys))
+        if isinstance(value, ArrayBase) and same_view(target, value):
+            return
+        write(target, hooks.value_node(value, target.shadow.dtype), "setitem")
+
+    # Arithmetic. Each slot records one op; a foreign operand that we do not know gets its turn.
+
+    def __add__(self, other):
+        return elementwise2(operators["add"], self, other)
+
+    def __radd__(self, other):
+        return elementwise2(operators["add"], other, self)
+
+    def __sub__(self, other):
+        return elementwise2(operators["subtract"], self, other)
+
+    def __rsub__(self, other):
+        return elementwise2(operators["subtract"], other, self)
+
+    def __mul__(self, other):
+        return elementwise2(operators["multiply"], self, other)
+
+    def __rmul__(self, other):
+        return elementwise2(operators["multiply"], other, self)
+
+    def __truediv__(self, other):
+        return elementwise2(operators["divide"], self, other)
+
+    def __rtruediv__(self, other):
+        return elementwise2(operators["divide"], other, self)
+
+    def __floordiv__(self, other):
+        return elementwise2(operators["floor_divide"], self, other)
+
+    def __rfloordiv__(self, other):
+        return elementwise2(operators["floor_divide"], other, self)
+
+    def __mod__(self, other):
+        return elementwise2(operators["remainder"], self, other)
+
+    def __rmod__(self, other):
+        return elementwise2(operators["remainder"], other, self)
+
+    def __divmod__(self, other):
+        return self // other, self % other
+
+    def __rdivmod__(self, other):
+        return other // self, other % self
+
+    def __pow__(self, other, modulo):
+        if modulo is not None:
+            return NotImplemented
+        return elementwise2(operators["power"], self, other)
+
+    def __rpow__(self, other, modulo):
+        return elementwise2(operators["power"], other, self)
+
+    def __matmul__(self, other):
+        return hooks.matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return hooks.matmul(other, self)
+
+    def __and__(self, other):
+        return elementwise2(operators["bitwise_and"], self, other)
+
+    def __rand__(self, other):
+        return elementwise2(operators["bitwise_and"], other, self)
+
+    def __or__(self, other):
+        return elementwise2(operators["bitwise_or"], self, other)
+
+    def __ror__(self, other):
+        return elementwise2(operators["bitwise_or"], other, self)
+
+    def __xor__(self, other):
+        return elementwise2(operators["bitwise_xor"], self, other)
+
+    def __rxor__(self, other):
+        return elementwise2(operators["bitwise_xor"], other, self)
+
+    def __lshift__(self, other):
+        return elementwise2(operators["left_shift"], self, other)
+
+    def __rlshift__(self, other):
+        return elementwise2(operators["left_shift"], other, self)
+
+    def __rshift__(self, other):
+        return elementwise2(operators["right_shift"], self, other)
+
+    def __rrshift__(self, other):
+        return elementwise2(operators["right_shift"], other, self)
+
+    def __neg__(self):
+        return elementwise1(operators["negative"], self)
+
+    def __pos__(self):
+        return elementwise1(operators["positive"], self)
+
+    def __abs__(self):
+        return elementwise1(operators["absolute"], self)
+
+    def __invert__(self):
+        return elementwise1(operators["invert"], self)
+
+    def __richcmp__(self, other, int kind):
+        if kind == Py_EQ:
+            return elementwise2(operators["equal"], self, other)
+        if kind == Py_NE:
+            return elementwise2(operators["not_equal"], self, other)
+        if kind == Py_LT:
+            return elementwise2(operators["less"], self, other)
+        if kind == Py_LE:
+            return elementwise2(operators["less_equal"], self, other)
+        if kind == Py_GT:
+            return elementwise2(operators["greater"], self, other)
+        return elementwise2(operators["greater_equal"], self, other)
+
+    def __hash__(self):
+        if not self.is_scalar:
+            raise TypeError(f"unhashable type: '{type(self).__name__}'")
+        return hash(peek(self)[()])
+
+    def __iadd__(self, other):
+        return inplace("add", self, other)
+
+    def __isub__(self, other):
+        return inplace("subtract", self, other)
+
+    def __imul__(self, other):
+        return inplace("multiply", self, other)
+
+    def __itruediv__(self, other):
+        return inplace("divide", self, other)
+
+    def __ifloordiv__(self, other):
+        return inplace("floor_divide", self, other)
+
+    def __imod__(self, other):
+        return inplace("remainder", self, other)
+
+    def __ipow__(self, other):
+        return inplace("power", self, other)
+
+    def __iand__(self, other):
+        return inplace("bitwise_and", self, other)
+
+    def __ior__(self, other):
+        return inplace("bitwise_or", self, other)
+
+    def __ixor__(self, other):
+        return inplace("bitwise_xor", self, other)
+
+    def __ilshift__(self, other):
+        return inplace("left_shift", self, other)
+
+    def __irshift__(self, other):
+        return inplace("right_shift", self, other)
+
+    def __imatmul__(self, other):
+        result = hooks.matmul(self, other)
+        store_result(self, result, "matmul")
+        return self
+
+
+cdef object index_shadow(ArrayBase a, tuple key):
+    try:
+        return a.shadow[key]
+    except IndexError as error:
+        raise ArrayIndexError(f"index: {error}, array has shape {a.shadow.shape}") from None
+
+
+cdef object inplace(str name, ArrayBase a, object other):
+    op = operators[name]
+    if a.is_scalar:
+        return elementwise2(op, a, other)
+    result = elementwise2(op, a, other)
+    if result is NotImplemented:
+        return NotImplemented
+    store_result(a, result, name)
+    return a
+
+
+cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
+    """What `out=` does: the result must have the shape, and a dtype that may be cast safely within its kind."""
+    if result.shadow.shape != a.shadow.shape:
+        fail(ShapeError, op, f"non-broadcastable output operand with shape {a.shadow.shape} doesn't match the broadcast "
+             f"shape {result.shadow.shape}", "Write to an array of the result's shape.")
+    if not np.can_cast(result.shadow.dtype, a.shadow.dtype, "same_kind"):
+        fail(DTypeError, op, f"cannot cast output from {result.shadow.dtype!r} to {a.shadow.dtype!r} with casting rule "
+             "'same_kind'", "Use an output array of that dtype, or astype.")
+    write(a, node_of(result), op)
+    return 0
+
+
+def store(ArrayBase a, ArrayBase result, str op):
+    """Write `result` to `a` as `out=` does."""
+    store_result(a, result, op)

@@ -1,0 +1,465 @@
+"""Array: NumPy's ndarray, recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lazyarray import _ir, _record, device, runtime
+from lazyarray._ir import Node, registry
+from lazyarray._record import ArrayBase, from_node, seen, shadow, to_node
+from lazyarray.dtypes import INTP, canonical
+from lazyarray.errors import ArrayIndexError, ShapeError, fail
+from lazyarray.ops import indexing, shaping
+
+SCALARS = (bool, int, float, complex, np.generic)
+
+
+class Array(ArrayBase):
+    """A recorded n-dimensional array with NumPy's semantics.
+
+    Operations return at once; a value is computed when it is observed (printed, converted to NumPy, compared in an
+    ``if``), when `wait` or `la.eval` asks, or when much is pending. Make one with `la.array` and its kin.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Array:
+        if args or kwargs:
+            raise TypeError("make arrays with la.array(...), la.zeros(...) and their kin")
+        return super().__new__(cls)
+
+    # ---- attributes
+
+    @property
+    def device(self) -> device.Device:
+        """Where the array lives."""
+        return device.CPU
+
+    @property
+    def real(self) -> Array:
+        """The real part: a view of complex data, the array itself otherwise."""
+        return seen(self, shadow(self).real)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
+
+    @property
+    def imag(self) -> Array:
+        """The imaginary part: a view of complex data, read-only zeros otherwise."""
+        if self.dtype.kind == "c":
+            return seen(self, shadow(self).imag)
+        zero = from_node(shaping.full((), 0, self.dtype))
+        return seen(zero, np.broadcast_to(shadow(zero), self.shape))
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        if self.dtype.kind != "c":
+            raise TypeError("cannot set imaginary part of a real array")
+        self.imag[...] = value
+
+    @property
+    def flat(self) -> Iterator[Array]:
+        """Iterate over the elements in C order."""
+        return iter(self.reshape(-1))
+
+    @property
+    def mT(self) -> Array:
+        """The view with the last two axes swapped."""
+        return seen(self, shadow(self).mT)
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    # ---- NumPy's protocols
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        exported = _record.export_numpy(self)
+        if dtype is not None and np.dtype(dtype) != self.dtype:
+            if copy is False:
+                raise ValueError("asarray: a change of dtype needs a copy")
+            return exported.astype(dtype)
+        return exported.copy() if copy else exported
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        op = registry.get(ufunc.__name__)
+        out = options.pop("out", None)
+        if method != "__call__" or op is None or options:
+            return NotImplemented
+        if out is not None and not isinstance(out[0], ArrayBase):
+            return NotImplemented
+        result = _record.apply(op, *inputs)
+        if result is NotImplemented or out is None:
+            return result
+        _record.store(out[0], result, ufunc.__name__)
+        return out[0]
+
+    def __repr__(self) -> str:
+        if self.is_scalar:
+            return repr(_record.peek_numpy(self)[()])
+        return repr(_record.peek_numpy(self)).replace("array(", "Array(", 1)
+
+    def __str__(self) -> str:
+        if self.is_scalar:
+            return str(_record.peek_numpy(self)[()])
+        return str(_record.peek_numpy(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(_record.peek_numpy(self)[()] if not self.ndim else _record.peek_numpy(self), spec)
+
+    def __reduce__(self) -> Any:
+        return rebuilt, (self.numpy(), self.is_scalar)
+
+    def __copy__(self) -> Array:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return self.copy()
+
+    def __round__(self, ndigits: int = 0) -> Any:
+        return self.round(ndigits)
+
+    # ---- views
+
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Array:
+        """Return the elements in another shape: a view where NumPy gives one, else a copy."""
+        wanted = shape[0] if len(shape) == 1 else shape
+        view = shadow(self)
+        if copy is not True:
+            try:
+                return seen(self, view.reshape(wanted, order=order, copy=False))
+            except ValueError as error:
+                if copy is False or "copy" not in str(error):
+                    fail(ShapeError, "reshape", str(error))
+        if order == "A":
+            order = "F" if view.flags.f_contiguous and not view.flags.c_contiguous else "C"
+        return from_node(shaping.reshape(to_node(self), wanted, order), False)
+
+    def ravel(self, order: str = "C") -> Array:
+        """Return the elements in one axis: a view of contiguous data, else a copy."""
+        if order in ("C", "A") and shadow(self).flags.c_contiguous:
+            return self.reshape(-1)
+        if order in ("F", "A") and shadow(self).flags.f_contiguous:
+            return self.T.reshape(-1)
+        if order == "K":
+            return self.copy("K").ravel("A")
+        return from_node(shaping.reshape(to_node(self), -1, "F" if order == "F" else "C"), False)
+
+    def flatten(self, order: str = "C") -> Array:
+        """Return a copy of the elements in one axis."""
+        return self.copy().ravel(order).copy()
+
+    def transpose(self, *axes: Any) -> Array:
+        """Return a view with permuted axes."""
+        return seen(self, shadow(self).transpose(*axes))
+
+    def swapaxes(self, axis1: int, axis2: int) -> Array:
+        """Return a view with two axes interchanged."""
+        return seen(self, shadow(self).swapaxes(axis1, axis2))
+
+    def squeeze(self, axis: Any = None) -> Array:
+        """Return a view without axes of extent 1."""
+        return seen(self, shadow(self).squeeze(axis))
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+        """Return a read-only view of a diagonal."""
+        return seen(self, shadow(self).diagonal(offset, axis1, axis2))
+
+    def view(self, dtype: Any = None) -> Array:
+        """Return a view of the same memory, with another dtype where one is given."""
+        if dtype is None:
+            return seen(self, shadow(self).view())
+        return seen(self, shadow(self).view(canonical(dtype, "view")))
+
+    # ---- copies
+
+    def copy(self, order: str = "C") -> Array:
+        """Return a copy in C order, or with ``order="K"`` in this array's own."""
+        copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
+        if order == "K":
+            return _record.apply(copied, self)
+        return from_node(copied(to_node(self)), self.is_scalar)
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", copy: bool = True) -> Array:
+        """Return the elements converted to `dtype`.
+
+        Raises
+        ------
+        TypeError
+            Where `casting` does not allow the conversion.
+        """
+        wanted = canonical(dtype, "astype")
+        if not np.can_cast(self.dtype, wanted, casting):
+            raise TypeError(
+                f"Cannot cast array data from {self.dtype!r} to {wanted!r} according to the rule {casting!r}"
+            )
+        if wanted == self.dtype:
+            return self.copy("K") if copy else self
+        if order != "K":
+            return from_node(_ir.cast(to_node(self), wanted), self.is_scalar)
+        result = _record.apply(lambda node: _ir.cast(node, wanted), self)
+        return from_node(to_node(result), True) if self.is_scalar else result
+
+    def fill(self, value: Any) -> None:
+        """Write one number everywhere."""
+        self[...] = value
+
+    def setflags(self, write: bool) -> None:
+        """Make the handle read-only, or writable again."""
+        _record.set_writeable(self, bool(write))
+
+    def to(self, target: Any) -> Array:
+        """Return the array on another device; itself when it is there already."""
+        device.as_device(target)
+        return self
+
+    def detach(self) -> Array:
+        """Return the value cut off from any gradient."""
+        return from_node(registry["stop_gradient"](to_node(self)), self.is_scalar)
+
+    def searchsorted(self, v: Any, side: str = "left") -> Array:
+        """Return where elements of `v` would be inserted to keep the order."""
+        return asarray(np.searchsorted(_record.peek_numpy(self), np.asarray(v), side))
+
+
+def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
+    """Unpickle."""
+    return _record.from_numpy(data, is_scalar)
+
+
+# ---- making arrays
+
+
+def array(source: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None) -> Array:
+    """Make an array from anything array-like; the data is copied.
+
+    Parameters
+    ----------
+    source : array_like
+    dtype : dtype, optional
+        Default: NumPy's choice (float64 for Python floats).
+    copy : bool or None, default True
+        False shares the memory of a C-contiguous NumPy array or a lazyarray array, and raises ValueError where it cannot.
+    ndmin : int, default 0
+        Axes of extent 1 are put in front until there are that many.
+    device : Device or str, optional
+
+    Raises
+    ------
+    DTypeError
+        For object, string and other dtypes that NumPy has and lazyarray has not.
+    """
+    as_device(device)
+    wanted = None if dtype is None else canonical(dtype, "array")
+    if isinstance(source, ArrayBase):
+        result = source
+        if wanted is not None and wanted != source.dtype:
+            if copy is False:
+                raise ValueError("array: a change of dtype needs a copy")
+            result = source.astype(wanted)
+        elif copy:
+            result = source.copy("K")
+        if result.is_scalar:
+            result = from_node(to_node(result), False)
+    elif copy is False:
+        if not isinstance(source, np.ndarray) or (wanted is not None and wanted != source.dtype):
+            raise ValueError("array: unable to avoid a copy while creating an array as requested")
+        result = _record.alias_numpy(source)
+    else:
+        data = source if isinstance(source, np.ndarray) else np.asarray(nested(source), dtype)
+        canonical(data.dtype, "array")
+        if wanted is not None and data.dtype != wanted:
+            data = data.astype(wanted)
+        result = _record.from_numpy(data)
+    while result.ndim < ndmin:
+        result = result[None]
+    return result
+
+
+def nested(source: Any) -> Any:
+    """Lists of arrays as lists of NumPy arrays."""
+    if isinstance(source, list | tuple):
+        return [nested(part) for part in source]
+    if isinstance(source, ArrayBase):
+        return source.numpy()
+    return source
+
+
+def asarray(source: Any, dtype: Any = None, *, copy: bool | None = None, device: Any = None) -> Array:
+    """Return `source` itself where it is an array of that dtype, else make one."""
+    if isinstance(source, ArrayBase) and not copy and not source.is_scalar:
+        if dtype is None or canonical(dtype, "asarray") == source.dtype:
+            return source
+    return array(source, dtype, copy=copy, device=device)
+
+
+as_device = device.as_device
+
+
+# ---- what _record hands over
+
+
+def foreign_operand(value: Any) -> Any:
+    """A Node for a NumPy scalar or array, a list, or another array-like; None for what is not array-like."""
+    if isinstance(value, bool | np.generic):
+        data = np.asarray(value)
+        return _ir.scalar(data[()], canonical(data.dtype, "operand"))
+    if type(value) is Node:
+        return value
+    if isinstance(value, np.ndarray):
+        return to_node(_record.from_numpy(value))
+    if isinstance(value, int | float | complex):
+        return _ir.scalar(value, np.result_type(value))
+    if isinstance(value, list | tuple) or hasattr(value, "__array__"):
+        data = np.asarray(nested(value))
+        if data.dtype.kind in "biufc":
+            return to_node(_record.from_numpy(data))
+    return None
+
+
+def node(value: Any) -> Node:
+    """The Node of anything array-like."""
+    if isinstance(value, ArrayBase):
+        return to_node(value)
+    found = foreign_operand(value)
+    return to_node(array(value)) if found is None else found
+
+
+def value_node(value: Any, dtype: np.dtype) -> Node:
+    """The Node of what is assigned to elements of `dtype`."""
+    if isinstance(value, ArrayBase):
+        return to_node(value)
+    if isinstance(value, bool | int | float | complex):
+        if isinstance(value, complex) and dtype.kind != "c":
+            raise TypeError(f"setitem: cannot convert a complex number to {dtype}")
+        return _ir.scalar(value, dtype)
+    return node(value)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The ``@`` operator."""
+    left = to_node(a) if isinstance(a, ArrayBase) else foreign_operand(a)
+    right = to_node(b) if isinstance(b, ArrayBase) else foreign_operand(b)
+    if left is None or right is None:
+        return NotImplemented
+    return from_node(registry["matmul"](left, right))
+
+
+def nonzero(mask: Any) -> tuple[Any, ...]:
+    """The indices of what is not zero: reads the mask."""
+    data = _record.peek_numpy(mask) if isinstance(mask, ArrayBase) else np.asarray(mask)
+    if data.ndim == 0:
+        return (np.zeros(int(data), INTP),)
+    return data.nonzero()
+
+
+def taken_apart(target: Array, key: Any) -> tuple[Array, indexing.Index, list[Node]]:
+    """The basic part of an index as a view, and the Nodes of its index arrays."""
+    view = shadow(target)
+    index = indexing.parse_index(view.shape, view.strides, key, nonzero)
+    window = _record.window(target, index.shape, index.strides, index.offset)
+    return window, index, [index_node(each) for each in index.arrays]
+
+
+def index_node(value: Any) -> Node:
+    """Index arrays as Nodes of the platform's index type."""
+    return _ir.cast(node(value), INTP)
+
+
+def advanced_read(target: Array, key: Any) -> Array:
+    """``target[key]`` where the key has arrays in it."""
+    window, index, arrays = taken_apart(target, key)
+    if not arrays:
+        return from_node(to_node(window), True) if index.scalar else window
+    in_bounds(index, window.shape)
+    return from_node(indexing.gather_axes(to_node(window), index.axes, arrays, index.place), False)
+
+
+def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
+    """Check index arrays whose values are at hand; the others are checked when they are computed."""
+    for axis, each in zip(index.axes, index.arrays, strict=True):
+        if isinstance(each, np.ndarray) and each.size:
+            low, high = int(each.min()), int(each.max())
+            if low < -shape[axis] or high >= shape[axis]:
+                bad = low if low < -shape[axis] else high
+                raise ArrayIndexError(f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}")
+
+
+def advanced_write(target: Array, key: Any, value: Any) -> None:
+    """``target[key] = value`` where the key has arrays in it."""
+    value = value_node(value, target.dtype)
+    if is_mask(key, target.shape) and value.size == 1:
+        old = to_node(target)
+        mask = node(key[0] if isinstance(key, tuple) else key)
+        filled = _ir.cast(shaping.reshape(value, ()), target.dtype)
+        _record.assign(target, registry["where"](mask, filled, old))
+        return
+    window, index, arrays = taken_apart(target, key)
+    if not arrays:
+        _record.assign(window, value)
+        return
+    in_bounds(index, window.shape)
+    cast = _ir.cast(value, target.dtype)
+    new = indexing.scatter_axes(to_node(window), index.axes, arrays, index.place, cast)
+    _record.assign(window, new)
+
+
+def is_mask(key: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a key is one boolean array of the whole shape."""
+    if isinstance(key, tuple) and len(key) == 1:
+        key = key[0]
+    return getattr(key, "dtype", None) == np.bool_ and key.shape == shape and len(shape) > 0
+
+
+def evaluate(*arrays: Any) -> None:
+    """Start computing arrays (or nested lists, tuples and dicts of them) on the engine, and return at once.
+
+    One flush computes them together, so what they share is computed once.
+    """
+    runtime.flush([_record.storage_node(a) for a in flatten(arrays)])
+
+
+def flatten(tree: Any) -> Iterator[Array]:
+    """The arrays in nested lists, tuples and dicts."""
+    if isinstance(tree, ArrayBase):
+        yield tree
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            yield from flatten(part)
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from flatten(part)
+
+
+def wait_all(tree: Any) -> None:
+    """Wait for every array in nested lists, tuples and dicts."""
+    found = list(flatten(tree))
+    evaluate(found)
+    for each in found:
+        each.wait()
+
+
+def time(fn: Callable[[], Any], repeat: int = 5) -> float:
+    """Return the median time of ``fn()`` in seconds, waiting for the arrays it returns.
+
+    Parameters
+    ----------
+    fn : callable
+        Takes nothing; the arrays in what it returns (nested lists, tuples, dicts) are waited for.
+    repeat : int, default 5
+        Counted runs, after one that is not.
+    """
+    wait_all(fn())
+    return runtime.timed(fn, wait_all, repeat)
+
+
+_record.install(Array, sys.modules[__name__])

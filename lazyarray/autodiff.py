@@ -1,0 +1,297 @@
+"""Gradients on Nodes: one iterative walk from the results back to what they were computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lazyarray import _ir
+from lazyarray._ir import Node, registry
+from lazyarray.dtypes import is_inexact
+from lazyarray.errors import GradientError, ShapeError, fail, require
+from lazyarray.ops.define import Elementwise
+from lazyarray.ops.shaping import VIEW, broadcast_to, full, reshape
+
+Cotangents = Sequence[Node | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomCall:
+    """A function with a gradient of the user's own: it takes the cotangents of all outputs."""
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[int, ...]  # serial numbers
+    backward: Callable[[list[Node | None]], Cotangents]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomOutput:
+    """Hangs on a node as its `variable`: it is an output of a custom call."""
+
+    call: CustomCall
+
+
+def custom_call(
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    backward: Callable[[list[Node | None]], Cotangents],
+    name: str = "Function",
+) -> list[Node]:
+    """Give values a gradient of their own.
+
+    Parameters
+    ----------
+    inputs : sequence of Node
+    outputs : sequence of Node
+        Computed from `inputs` while nothing was recorded for a gradient.
+    backward : callable
+        Takes a list with the cotangent of each output, None where the loss does not depend on it;
+        returns one cotangent (or None) for each input.
+    name : str, optional
+        For messages.
+
+    Returns
+    -------
+    list of Node
+        The outputs; where a tape is being recorded and an input is tracked, they are tracked too.
+    """
+    recorder = _ir.current()
+    if not recorder.recording or not any(x.tracked for x in inputs):
+        return list(outputs)
+    recorder.recording = False
+    try:
+        # A node of its own for each output: one may be an input that was passed through.
+        found = [alias(x) for x in outputs]
+    finally:
+        recorder.recording = True
+    call = CustomCall(tuple(inputs), tuple(x.serial for x in found), backward, name)
+    for node in found:
+        if is_inexact(node.dtype):
+            node.variable = CustomOutput(call)
+    return found
+
+
+def alias(x: Node) -> Node:
+    """A view node of the whole of `x`."""
+    return VIEW.node((x,), x.shape, x.dtype, (_ir.c_strides(x.shape, x.dtype.itemsize), False))
+
+
+def gradients(
+    heads: Sequence[Node],
+    cotangents: Sequence[Node | None] | None = None,
+    wanted: Sequence[Node] | None = None,
+    *,
+    retain: bool = False,
+) -> list[tuple[Node, Node]]:
+    """Record the gradients of `heads`, each weighted by its cotangent.
+
+    Parameters
+    ----------
+    heads : sequence of Node, floating or complex
+    cotangents : sequence of Node or None, each of its head's shape
+        None stands for ones.
+    wanted : sequence of Node, optional
+        The nodes to differentiate by; by default all that the heads depend on whose `variable` is set.
+    retain : bool, default False
+        Keep the tape, so that it can be walked again.
+
+    Returns
+    -------
+    list of (Node, Node)
+        Each wanted node that a gradient reaches, with its gradient: same shape and dtype. The sum of
+        several cotangents is taken from left to right, in the order in which they are met.
+
+    Raises
+    ------
+    GradientError
+        When a head was not recorded or its tape is gone, is not floating, or depends on a wanted node
+        through an op without a gradient.
+    ShapeError
+        When a cotangent does not have its head's shape.
+
+    Notes
+    -----
+    Whether the walk itself is recorded for a further gradient is up to the caller: it is when the
+    thread's recorder is recording.
+    """
+    given = [None] * len(heads) if cotangents is None else list(cotangents)
+    found: dict[int, Node] = {}  # by serial number
+    for head, cotangent in zip(heads, given, strict=True):
+        deposit(found, head, head_cotangent(head, cotangent))
+    order = tape(heads)
+    if wanted is None:
+        needed = None
+        wanted = [x for x in order if x.variable is not None and type(x.variable) is not CustomOutput]
+    else:
+        needed = leading_to(order, wanted)
+    targets = {x.serial for x in wanted}
+    walk(order, found, targets, needed)
+    if not retain:
+        for node in order:
+            _ir.release_tape(node)
+            if type(node.variable) is CustomOutput:
+                node.variable = None
+    return [(node, found[node.serial]) for node in wanted if node.serial in found]
+
+
+def head_cotangent(head: Node, cotangent: Node | None) -> Node:
+    """The cotangent that the walk starts with."""
+    if not is_inexact(head.dtype):
+        fail(GradientError, "backward", f"a gradient starts at a floating value, got dtype {head.dtype}",
+             "Convert the loss with astype inside the recorded part.")  # fmt: skip
+    if not head.tracked:
+        fail(GradientError, "backward",
+             f"the value recorded at {head.where} does not depend on an array with a gradient, or its "
+             "tape has been released",
+             "Compute it inside autograd.record() from arrays with attach_grad(); "
+             "retain_graph=True keeps a tape for a second walk.")  # fmt: skip
+    if cotangent is None:
+        return full(head.shape, 1, head.dtype)
+    require(cotangent.shape == head.shape, ShapeError, "backward",
+            f"the head has shape {head.shape}, its gradient {cotangent.shape}")  # fmt: skip
+    return match_dtype(cotangent, head)
+
+
+def sources(node: Node) -> tuple[Node, ...]:
+    """What a node was computed from, as far as gradients are concerned."""
+    if type(node.variable) is CustomOutput:
+        return node.variable.call.inputs
+    return node.inputs if node.taped else ()
+
+
+def tape(heads: Sequence[Node]) -> list[Node]:
+    """The tracked nodes that `heads` depend on, in the order of their recording."""
+    seen = {head.serial: head for head in heads}
+    todo = list(seen.values())
+    while todo:
+        for source in sources(todo.pop()):
+            if source.tracked and source.serial not in seen:
+                seen[source.serial] = source
+                todo.append(source)
+    return [seen[number] for number in sorted(seen)]
+
+
+def leading_to(order: Sequence[Node], wanted: Sequence[Node]) -> set[int]:
+    """The serial numbers of wanted nodes, and of those of `order` that depend on one."""
+    needed = {x.serial for x in wanted}
+    for node in order:
+        if any(x.serial in needed for x in sources(node)):
+            needed.add(node.serial)
+    return needed
+
+
+def walk(
+    order: Sequence[Node], found: dict[int, Node], targets: set[int], needed: set[int] | None
+) -> None:
+    """Pass cotangents from each node to what it was computed from."""
+    recorder = _ir.current()
+    outer = recorder.site
+    called: set[tuple[int, ...]] = set()
+    try:
+        for node in reversed(order):
+            number = node.serial
+            custom = node.variable if type(node.variable) is CustomOutput else None
+            if custom is not None and custom.call.outputs not in called:
+                called.add(custom.call.outputs)
+                recorder.site = node.raw_site
+                call_backward(custom.call, found)
+            g = found.get(number) if number in targets else found.pop(number, None)
+            if g is None or custom is not None or not node.taped:
+                continue
+            if needed is None or number in needed:
+                # What a rule records is blamed on the line of the forward op.
+                recorder.site = node.raw_site
+                pass_on(node, g, found, needed)
+    finally:
+        recorder.site = outer
+
+
+def pass_on(node: Node, g: Node, found: dict[int, Node], needed: set[int] | None) -> None:
+    """Apply the gradient rule of one node."""
+    op = node.op
+    if getattr(op, "constant", False):
+        return
+    rule = getattr(op, "gradient", None)
+    if rule is None:
+        fail(GradientError, op.name,
+             f"has no gradient, and the loss depends on an array through it (recorded at {node.where})",
+             "Stop it there on purpose with la.stop_gradient.")  # fmt: skip
+    attrs = {} if op in PLAIN else dict(node.attrs or ())
+    parts = rule(g, node, *node.inputs, **attrs)
+    if not isinstance(parts, tuple | list):
+        parts = (parts,)
+    for source, part in zip(node.inputs, parts, strict=True):
+        if part is None or not source.tracked or (needed is not None and source.serial not in needed):
+            continue
+        if not is_inexact(source.dtype):
+            require_stop(source)
+            continue
+        if part.shape != node.shape and isinstance(op, Elementwise):
+            part = broadcast_to(part, node.shape)
+        deposit(found, source, match_dtype(sum_to(part, source.shape), source))
+
+
+# Ops whose attributes are positional; their rules read them from the node.
+PLAIN = tuple(registry[name] for name in ("view", "update", "place", "empty"))
+
+
+def require_stop(source: Node) -> None:
+    """Raise unless it is plain that an integer value has no gradient: rounded, cast, compared."""
+    op = source.op
+    if op is None or getattr(op, "gradient", None) or getattr(op, "constant", False):
+        return
+    if not isinstance(op, Elementwise):
+        fail(GradientError, op.name,
+             f"has no gradient, and the loss depends on an array through it (recorded at {source.where})",
+             "Stop it there on purpose with la.stop_gradient.")  # fmt: skip
+
+
+def call_backward(call: CustomCall, found: dict[int, Node]) -> None:
+    """Pass on what the backward of a custom call returns.
+
+    Its outputs were recorded one after the other: when the walk meets one of them, the cotangents of
+    all are complete.
+    """
+    heads = [found.get(number) for number in call.outputs]
+    if all(g is None for g in heads):
+        return
+    parts = call.backward(heads)
+    parts = list(parts) if isinstance(parts, tuple | list) else [parts]
+    require(len(parts) == len(call.inputs), GradientError, call.name,
+            f"backward returned {len(parts)} gradients for {len(call.inputs)} inputs")  # fmt: skip
+    for source, part in zip(call.inputs, parts, strict=True):
+        if part is None or not source.tracked or not is_inexact(source.dtype):
+            continue
+        require(part.shape == source.shape, ShapeError, call.name,
+                f"backward returned shape {part.shape} for an input of shape {source.shape}")  # fmt: skip
+        deposit(found, source, match_dtype(part, source))
+
+
+def deposit(found: dict[int, Node], node: Node, g: Node) -> None:
+    """Add a cotangent to those of `node`."""
+    known = found.get(node.serial)
+    found[node.serial] = g if known is None else known + g
+
+
+def match_dtype(g: Node, node: Node) -> Node:
+    """`g` in the dtype of `node`: of a complex cotangent a real input feels the real part."""
+    if g.dtype is node.dtype:
+        return g
+    if g.dtype.kind == "c" and node.dtype.kind != "c":
+        g = registry["real"](g)
+    return _ir.cast(g, node.dtype)
+
+
+def sum_to(g: Node, shape: tuple[int, ...]) -> Node:
+    """Undo a broadcast from `shape`: sum over the axes that it added or stretched."""
+    if g.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    if lead < 0:
+        return broadcast_to(g, shape)
+    axes = tuple(i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
+    if axes:
+        g = registry["sum"](g, axis=axes, keepdims=True)
+    return broadcast_to(reshape(g, g.shape[lead:]), shape)

@@ -1,0 +1,154 @@
+"""Lifting: every registered op on Nodes becomes a function, and often a method, of arrays."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lazyarray import _record
+from lazyarray._ir import Node, registry
+from lazyarray._record import ArrayBase, from_node, to_node
+from lazyarray.dtypes import canonical
+
+# Importing them fills the registry.
+from lazyarray.ops import activation, indexing, linalg, reduction, shaping, sorting, statistics  # noqa: F401
+from lazyarray.ops.define import Elementwise
+
+from .array import Array, asarray, node
+
+
+def lift(op: Any) -> Callable[..., Any]:
+    """Return the function on arrays that records `op`."""
+    return lifted_elementwise(op) if isinstance(op, Elementwise) else lifted_function(op)
+
+
+def lifted_elementwise(op: Elementwise) -> Callable[..., Any]:
+    """Elementwise ops keep NumPy's K order, and take ``out=`` and ``dtype=``."""
+
+    def function(*inputs: Any, out: Array | None = None, dtype: Any = None) -> Array:
+        if len(inputs) != op.nin:
+            raise TypeError(f"{op.name}() takes {op.nin} arrays, got {len(inputs)}")
+        if dtype is not None:
+            wanted = canonical(dtype, op.name)
+            inputs = tuple(asarray(x).astype(wanted, copy=False) for x in inputs)
+        result = _record.apply(op, *inputs)
+        if result is NotImplemented:
+            kinds = ", ".join(type(x).__name__ for x in inputs)
+            raise TypeError(f"{op.name}: not supported for operands of type {kinds}")
+        return result if out is None else stored(out, result, op.name)
+
+    return named(function, op.name, op.__doc__)
+
+
+def lifted_function(op: Any) -> Callable[..., Any]:
+    """Other ops: parameters annotated Node take anything array-like."""
+    signature = inspect.signature(op)
+    kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
+    name = getattr(op, "name", None) or op.__name__
+
+    def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        for key, value in bound.arguments.items():
+            bound.arguments[key] = as_argument(kinds[key], value)
+        result = as_result(op(*bound.args, **bound.kwargs))
+        return result if out is None else stored(out, result, name)
+
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return named(function, name, op.__doc__)
+
+
+def as_argument(kind: str, value: Any) -> Any:
+    """An argument as the op on Nodes wants it."""
+    if kind == "Node":
+        return node(value)
+    if kind == "Node | None":
+        return None if value is None else node(value)
+    if kind.startswith("Sequence[Node]"):
+        parts = list(value)
+        return [node(part) for part in parts]
+    if isinstance(value, ArrayBase):
+        return to_node(value)
+    if isinstance(value, tuple) and any(isinstance(part, ArrayBase) for part in value):
+        return tuple(node(part) for part in value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        return node(value)
+    return value
+
+
+def as_result(found: Any) -> Any:
+    """What an op on Nodes returned, as arrays."""
+    if isinstance(found, Node):
+        return from_node(found)
+    if isinstance(found, tuple | list):
+        return type(found)(as_result(part) for part in found)
+    return found
+
+
+def stored(out: Any, result: Array, name: str) -> Array:
+    """`result` written to `out`, which is returned."""
+    if not isinstance(out, ArrayBase):
+        raise TypeError(f"{name}: return arrays must be lazyarray arrays, got {type(out).__name__}")
+    _record.store(out, result, name)
+    return out
+
+
+def named(function: Any, name: str, doc: str | None) -> Any:
+    """Give a function a name and a docstring."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    function.__module__ = "lazyarray"
+    return function
+
+
+# What is no function of arrays: structure, and ops whose front end is another.
+HIDDEN = {"view", "update", "empty", "cast", "iota", "view_overlapping", "place", "gemm", "custom"}
+ALIASES = {
+    "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
+    "atan2": "arctan2", "atanh": "arctanh", "conj": "conjugate", "concat": "concatenate", "mod": "remainder",
+    "pow": "power", "true_divide": "divide", "amax": "max", "amin": "min", "bitwise_not": "invert",
+    "bitwise_invert": "invert", "bitwise_left_shift": "left_shift", "bitwise_right_shift": "right_shift",
+    "degrees": "rad2deg", "radians": "deg2rad",
+}  # fmt: skip
+METHODS = (
+    "sum", "prod", "mean", "var", "std", "min", "max", "argmin", "argmax", "any", "all", "cumsum", "cumprod", "ptp",
+    "dot", "take", "repeat", "clip", "round", "conj", "conjugate", "argsort", "trace",
+)  # fmt: skip
+
+
+def lifted() -> dict[str, Callable[..., Any]]:
+    """The function on arrays of every registered op and composite, by name."""
+    found = {
+        name: lift(op)
+        for name, op in registry.items()
+        if name not in HIDDEN and not name.startswith(("_", "philox"))
+    }
+    found.update({alias: found[name] for alias, name in ALIASES.items() if name in found})
+    return found
+
+
+LIFTED = lifted()
+
+
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as a method of arrays."""
+
+    @functools.wraps(function)
+    def call(self: Array, *args: Any, **options: Any) -> Any:
+        return function(self, *args, **options)
+
+    return call
+
+
+def sort_in_place(self: Array, axis: int = -1, kind: Any = None) -> None:
+    """Sort the array's own elements."""
+    self[...] = LIFTED["sort"](self, axis)
+
+
+for _name in METHODS:
+    if _name in LIFTED:
+        setattr(Array, _name, method(LIFTED[_name]))
+Array.sort = sort_in_place  # type: ignore[attr-defined]

@@ -1,0 +1,50 @@
+// Conversions between all pairs of element types, with the values of numpy's astype.
+#pragma once
+#include <cfenv>
+
+#include "simd.hpp"
+
+namespace la {
+
+template <class To, class From> struct Cast {
+    template <int VB>
+    LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
+        Py_ssize_t n = dimensions[0];
+        const char* in = args[0];
+        char* out = args[1];
+        uint16_t overflow = 0;
+        auto element = [&](const char* x, char* y) __attribute__((always_inline)) {
+            From from;
+            __builtin_memcpy(&from, x, sizeof from);
+            To to = convert<To>(from);
+            if constexpr (is_half<To> && !is_half<From> && !is_bool<From>) {
+                if constexpr (std::is_floating_point_v<From>)
+                    overflow |= (uint16_t)(((to.bits & 0x7fff) == 0x7c00) & __builtin_isfinite(from));
+                else if constexpr (std::is_integral_v<From>)
+                    overflow |= (uint16_t)((to.bits & 0x7fff) == 0x7c00);
+            }
+            __builtin_memcpy(y, &to, sizeof to);
+        };
+        if (steps[0] == (Py_ssize_t)sizeof(From) && steps[1] == (Py_ssize_t)sizeof(To)) {
+            for (Py_ssize_t i = 0; i < n; i++) element(in + i * (Py_ssize_t)sizeof(From), out + i * (Py_ssize_t)sizeof(To));
+        } else {
+            for (Py_ssize_t i = 0; i < n; i++) element(in + i * steps[0], out + i * steps[1]);
+        }
+        // The software rounding sets no flags; numpy warns about overflow in such a cast.
+        if (overflow) std::feraiseexcept(FE_OVERFLOW);
+    }
+};
+
+inline LoopFn find_cast(int from, int to) {
+    return with_type(from, [to](auto f) {
+        return with_type(to, [](auto t) {
+            using To = decltype(t);
+            using From = decltype(f);
+            // Pairs of numbers gain nothing from wider vectors: one copy keeps the build short.
+            if constexpr (is_complex<To>::value || is_complex<From>::value) return LoopFn{LoopLevels<Cast<To, From>>::v2};
+            else return pick_loop<Cast<To, From>>();
+        });
+    });
+}
+
+}  // namespace la

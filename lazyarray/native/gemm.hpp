@@ -1,0 +1,251 @@
+// Matrix products. Which routine and which tiles is a function of dtype and shapes alone, never of strides or workers.
+#pragma once
+#include "micro.hpp"
+
+namespace la {
+
+constexpr int MAX_BATCH_DIMS = 64;  // NumPy's limit on dimensions
+
+// Fortran gemm; scalars and matrices of one type.
+using BlasGemm = void (*)(char*, char*, int*, int*, int*, void*, void*, int*, void*, int*, void*, void*, int*);
+
+enum Route : int {
+    BLOCKED,  // the microkernel, tiled along M and N
+    VECTOR,   // m == 1 or n == 1
+    BLAS,     // one call a tile of rows
+    PACKED,   // integer, bool, complex
+};
+
+struct GemmParams {
+    const Micro* micro;
+    BlasGemm blas;
+    Route route;
+    int batch_dims;
+    ptrdiff_t batch[MAX_BATCH_DIMS], a_batch[MAX_BATCH_DIMS], b_batch[MAX_BATCH_DIMS];
+    ptrdiff_t batches, m, n, k;
+    ptrdiff_t a_row, a_col, b_row, b_col;
+    ptrdiff_t tiles_m, tiles_n;  // tiles of nearly equal size
+};
+
+// Where part `index` of `parts` nearly equal parts of `extent` begins, in multiples of `align`.
+inline ptrdiff_t part_begin(ptrdiff_t extent, ptrdiff_t parts, ptrdiff_t index, ptrdiff_t align = 1) noexcept {
+    ptrdiff_t whole = (extent + align - 1) / align;
+    ptrdiff_t begin = (whole / parts * index + (index < whole % parts ? index : whole % parts)) * align;
+    return begin < extent ? begin : extent;
+}
+
+template <class T>
+void copy_matrix(const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m, ptrdiff_t n) noexcept {
+    if (col == 1) {
+        for (ptrdiff_t i = 0; i < m; i++) std::memcpy(to + i * n, from + i * row, size_t(n) * sizeof(T));
+        return;
+    }
+    constexpr ptrdiff_t side = 16;  // a cache line of each of the tile's rows is read once
+    for (ptrdiff_t i0 = 0; i0 < m; i0 += side)
+        for (ptrdiff_t j0 = 0; j0 < n; j0 += side) {
+            ptrdiff_t i1 = i0 + side < m ? i0 + side : m, j1 = j0 + side < n ? j0 + side : n;
+            for (ptrdiff_t i = i0; i < i1; i++)
+                for (ptrdiff_t j = j0; j < j1; j++) to[i * n + j] = from[i * row + j * col];
+        }
+}
+
+struct Range {
+    ptrdiff_t begin, end;
+    ptrdiff_t size() const { return end > begin ? end - begin : 0; }
+};
+
+struct Product {
+    ptrdiff_t a, b, c;  // offsets of one matrix of the batch, in elements
+};
+
+inline Product product_at(const GemmParams& g, ptrdiff_t index) noexcept {
+    Product at{0, 0, index * g.m * g.n};
+    for (int d = g.batch_dims - 1; d >= 0; d--) {
+        ptrdiff_t i = index % g.batch[d];
+        index /= g.batch[d];
+        at.a += i * g.a_batch[d];
+        at.b += i * g.b_batch[d];
+    }
+    return at;
+}
+
+template <class T> int run_vector(const GemmParams& g, const T* a, const T* b, T* c, ptrdiff_t begin, ptrdiff_t end) {
+    bool column = g.n == 1;  // else y = B^T a
+    Gemv<T> v{column ? a : b, column ? b : a, c + begin, end - begin, g.k, column ? g.a_row : g.b_col, column ? g.a_col : g.b_row};
+    v.a += begin * v.a_row;
+    if (ptrdiff_t step = column ? g.b_row : g.a_col; step != 1 && g.k > 1) {
+        T* x = static_cast<T*>(scratch<1>(size_t(g.k) * sizeof(T)));
+        if (!x) return OUT_OF_MEMORY;
+        for (ptrdiff_t p = 0; p < g.k; p++) x[p] = v.x[p * step];
+        v.x = x;
+    }
+    if (g.k == 1) v.a_k = v.a_row == 1 ? 0 : 1;
+    if (v.a_k != 1 && v.a_row != 1) {
+        T* packed = static_cast<T*>(scratch<2>(size_t(v.m * v.k + 1) * sizeof(T)));
+        if (!packed) return OUT_OF_MEMORY;
+        copy_matrix(v.a, v.a_row, v.a_k, packed, v.m, v.k);
+        v.a = packed;
+        v.a_row = v.k;
+        v.a_k = 1;
+    }
+    g.micro->gemv(v);
+    return 0;
+}
+
+// A matrix as Fortran takes it: contiguous along one side, with the other's stride.
+template <class T, int slot>
+int as_fortran(const T*& from, ptrdiff_t row, ptrdiff_t col, ptrdiff_t m, ptrdiff_t n, char& trans, int& ld) {
+    trans = 'N';
+    if (col == 1 && row >= n) {
+        ld = int(row);
+    } else if (row == 1 && col >= m) {
+        trans = 'T';
+        ld = int(col);
+    } else {
+        T* packed = static_cast<T*>(scratch<slot>(size_t(m * n) * sizeof(T)));
+        if (!packed) return OUT_OF_MEMORY;
+        copy_matrix(from, row, col, packed, m, n);
+        from = packed;
+        ld = int(n);
+    }
+    return 0;
+}
+
+template <class T> int run_blas(const GemmParams& g, const T* a, const T* b, T* c, ptrdiff_t begin, ptrdiff_t end) {
+    char trans_a, trans_b;
+    int lda, ldb, m = int(end - begin), n = int(g.n), k = int(g.k);
+    a += begin * g.a_row;
+    if (as_fortran<T, 1>(a, g.a_row, g.a_col, m, k, trans_a, lda)) return OUT_OF_MEMORY;
+    if (as_fortran<T, 2>(b, g.b_row, g.b_col, k, n, trans_b, ldb)) return OUT_OF_MEMORY;
+    T one, zero;
+    if constexpr (std::is_floating_point_v<T>) {
+        one = 1, zero = 0;
+    } else {
+        one = {1, 0}, zero = {0, 0};
+    }
+    // Rows first is columns first of the transpose: C^T = B^T A^T.
+    g.blas(&trans_b, &trans_a, &n, &m, &k, &one, const_cast<T*>(b), &ldb, const_cast<T*>(a), &lda, &zero, c + begin * g.n, &n);
+    return 0;
+}
+
+// Columns of one pass over k: A's part, packed, takes at most this of the second-level cache (1 MiB or more).
+constexpr ptrdiff_t NEAR_A_BYTES = 512 << 10;
+
+template <class T>
+int run_blocked(const GemmParams& g, const T* a, const T* b, ptrdiff_t b_k, T* c, Range rows, Range columns) {
+    ptrdiff_t m = rows.size(), n = columns.size(), fit = NEAR_A_BYTES / (m * ptrdiff_t(sizeof(T))) / CHAIN * CHAIN;
+    fit = fit < CHAIN ? CHAIN : fit;
+    // Rows of A a page or more apart share few sets of a cache.
+    bool packs = g.k > fit || (n >= 256 && (g.a_col != 1 || g.a_row * ptrdiff_t(sizeof(T)) >= 4096));
+    T* packed = nullptr;
+    if (packs) {
+        packed = static_cast<T*>(scratch<2>(size_t(m * (g.k < fit ? g.k : fit) + 1) * sizeof(T)));
+        if (!packed) return OUT_OF_MEMORY;
+    }
+    a += rows.begin * g.a_row;
+    Block<T> tile{a, b + columns.begin, c + rows.begin * g.n + columns.begin, m, n, g.k, g.a_row, g.a_col, b_k, g.n,
+                  1, 0, 0, 1, 0, 0, false};
+    if (!packs) {
+        g.micro->block(tile);
+        return 0;
+    }
+    for (ptrdiff_t p = 0; p < g.k; p += fit) {
+        tile.k = g.k - p < fit ? g.k - p : fit;
+        copy_matrix(a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k);
+        tile.a = packed, tile.a_row = tile.k, tile.a_k = 1;
+        tile.b = b + columns.begin + p * b_k;
+        g.micro->block(tile);
+        tile.accumulate = true;
+    }
+    return 0;
+}
+
+// Columns of B side by side, packed when they are not; kept for the following tiles of one call.
+template <class T> struct ColumnsOfB {
+    const T* source = nullptr;
+    T* packed = nullptr;
+    ptrdiff_t row = 0;
+
+    const T* get(const GemmParams& g, const T* b) noexcept {
+        row = g.b_row;
+        if (g.b_col == 1 || g.n == 1) return b;
+        row = g.n;
+        if (b == source) return packed;
+        packed = static_cast<T*>(scratch<1>(size_t(g.k * g.n + 1) * sizeof(T)));
+        if (!packed) return nullptr;
+        copy_matrix(b, g.b_row, g.b_col, packed, g.k, g.n);
+        source = b;
+        return packed;
+    }
+};
+
+template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    constexpr bool has_blocks = std::is_same_v<T, float> || std::is_same_v<T, double>;
+    constexpr bool has_blas = has_blocks || std::is_same_v<T, Complex<float>> || std::is_same_v<T, Complex<double>>;
+    ColumnsOfB<T> columns;
+    ptrdiff_t tiles = g.tiles_m * g.tiles_n, rows = g.route == VECTOR && g.n != 1 ? g.n : g.m;
+    for (ptrdiff_t unit = begin; unit < end; unit++) {
+        Product at = product_at(g, unit / tiles);
+        const T* a = reinterpret_cast<const T*>(args[0]) + at.a;
+        const T* b = reinterpret_cast<const T*>(args[1]) + at.b;
+        T* c = reinterpret_cast<T*>(args[2]) + at.c;
+        ptrdiff_t i = unit % tiles / g.tiles_n, j = unit % g.tiles_n;
+        ptrdiff_t align = g.route == VECTOR ? 128 : 1;
+        ptrdiff_t top = part_begin(rows, g.tiles_m, i, align), bottom = part_begin(rows, g.tiles_m, i + 1, align);
+        int code = 0;
+        if constexpr (has_blas)
+            if (g.route == BLAS) code = run_blas(g, a, b, c, top, bottom);
+        if constexpr (has_blocks) {
+            if (g.route == VECTOR) code = run_vector(g, a, b, c, top, bottom);
+            if (g.route == BLOCKED) {
+                const T* packed = columns.get(g, b);
+                if (!packed) return OUT_OF_MEMORY;
+                Range across{part_begin(g.n, g.tiles_n, j, 64), part_begin(g.n, g.tiles_n, j + 1, 64)};
+                code = run_blocked(g, a, packed, columns.row, c, {top, bottom}, across);
+            }
+        } else {
+            if (g.route == PACKED)
+                code = g.micro->packed(Packed<T>{a + top * g.a_row, b, c + top * g.n, bottom - top, g.n, g.k, g.a_row, g.a_col,
+                                                 g.b_row, g.b_col, g.n});
+        }
+        if (code) return code;
+    }
+    return 0;
+}
+
+// float16 sums in float32 and rounds once.
+inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    const Half* source = nullptr;
+    float* b = nullptr;
+    GemmParams wide = g;
+    wide.a_row = g.k;
+    wide.a_col = 1;
+    for (ptrdiff_t unit = begin; unit < end; unit++) {
+        Product at = product_at(g, unit / g.tiles_m);
+        ptrdiff_t top = part_begin(g.m, g.tiles_m, unit % g.tiles_m), bottom = part_begin(g.m, g.tiles_m, unit % g.tiles_m + 1);
+        const Half* from = reinterpret_cast<const Half*>(args[1]) + at.b;
+        if (from != source || !b) {
+            b = static_cast<float*>(scratch<1>(size_t(g.k * g.n + 1) * sizeof(float)));
+            Half* row = static_cast<Half*>(scratch<2>(size_t(g.k * g.n + 1) * sizeof(Half)));
+            if (!b || !row) return OUT_OF_MEMORY;
+            bool flat = g.b_col == 1 || g.n == 1;
+            if (!flat) copy_matrix(from, g.b_row, g.b_col, row, g.k, g.n);
+            for (ptrdiff_t p = 0; p < g.k; p++)
+                g.micro->widen(flat ? from + p * g.b_row : row + p * g.n, 1, b + p * g.n, g.n);
+            source = from;
+        }
+        ptrdiff_t height = bottom - top;
+        float* a = static_cast<float*>(scratch<4>(size_t(height * g.k + 1) * sizeof(float)));
+        float* c = static_cast<float*>(scratch<3>(size_t(height * g.n + 1) * sizeof(float)));
+        if (!a || !c) return OUT_OF_MEMORY;
+        const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
+        for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * g.k, g.k);
+        if (run_blocked(wide, a, b, g.n, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
+        g.micro->narrow(c, reinterpret_cast<Half*>(args[2]) + at.c + top * g.n, height * g.n);
+    }
+    return 0;
+}
+
+}  // namespace la

@@ -1,0 +1,285 @@
+// One microkernel source, compiled once for each instruction set and chosen when the module is imported.
+#pragma once
+#include "types.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace la {
+
+using std::ptrdiff_t;
+using std::size_t;
+
+constexpr int OUT_OF_MEMORY = 1;
+
+// Grow-only memory of one worker thread; valid until the same slot is asked for again.
+template <int slot> void* scratch(size_t bytes) noexcept {
+    struct Region {
+        void* data = nullptr;
+        size_t bytes = 0;
+        ~Region() { std::free(data); }
+    };
+    thread_local Region region;
+    if (bytes > region.bytes) {
+        std::free(region.data);
+        size_t rounded = (bytes + bytes / 4 + 4095) & ~size_t(4095);
+        region.data = std::aligned_alloc(64, rounded);
+        region.bytes = region.data ? rounded : 0;
+    }
+    return region.data;
+}
+
+// C[i, j] (+)= sum over t1, t2, p of A[i; t1, t2, p] * B[t1, t2, p; j]: a batch-reduce gemm (Georganas et al., 2019).
+// In the order t1, t2, p the products are cut into pieces of at most CHAIN, by n1, n2 and k alone. A piece is one chain
+// of fused multiply-adds from zero, and pieces are added in order: no tiling of rows or columns can change bits, and the
+// error grows with CHAIN + k / CHAIN.
+constexpr ptrdiff_t CHAIN = 112;
+
+template <class T> struct Block {
+    const T* a;
+    const T* b;  // columns are contiguous
+    T* c;        // columns are contiguous
+    ptrdiff_t m, n, k;
+    ptrdiff_t a_row, a_k, b_k, c_row;
+    ptrdiff_t n1, a1, b1;
+    ptrdiff_t n2, a2, b2;
+    bool accumulate;
+    // The m rows are taken u1 * u2 times, from and to these steps: pieces of B are read once for all of them.
+    ptrdiff_t u1 = 1, a_u1 = 0, c_u1 = 0;
+    ptrdiff_t u2 = 1, a_u2 = 0, c_u2 = 0;
+};
+
+// `count` runs of consecutive elements are added one after the other; the targets may overlap.
+template <class T> struct Runs {
+    T* to;
+    const T* from;
+    ptrdiff_t to_step, from_step, length, count;
+};
+
+// y[i] = A[i, :] . x in LANES partial sums, p going to lane p mod LANES, joined in halves. x is contiguous.
+template <class T> struct Gemv {
+    const T* a;
+    const T* x;
+    T* y;
+    ptrdiff_t m, k, a_row, a_k;
+};
+
+// Products whose B is packed by the routine itself: integers (wrapping), bool (or of ands), complex.
+template <class T> struct Packed {
+    const T* a;
+    const T* b;
+    T* c;
+    ptrdiff_t m, n, k;
+    ptrdiff_t a_row, a_k, b_k, b_col, c_row;
+};
+
+struct Micro {
+    const char* name;
+    void (*block_f32)(const Block<float>&);
+    void (*block_f64)(const Block<double>&);
+    void (*gemv_f32)(const Gemv<float>&);
+    void (*gemv_f64)(const Gemv<double>&);
+    void (*add_f32)(const Runs<float>&);
+    void (*add_f64)(const Runs<double>&);
+    int (*packed_u8)(const Packed<uint8_t>&);
+    int (*packed_u16)(const Packed<uint16_t>&);
+    int (*packed_u32)(const Packed<uint32_t>&);
+    int (*packed_u64)(const Packed<uint64_t>&);
+    int (*packed_bool)(const Packed<Bool>&);
+    int (*packed_c64)(const Packed<Complex<float>>&);
+    int (*packed_c128)(const Packed<Complex<double>>&);
+    void (*widen)(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count);
+    void (*narrow)(const float* from, Half* to, ptrdiff_t count);
+
+    void block(const Block<float>& g) const { block_f32(g); }
+    void block(const Block<double>& g) const { block_f64(g); }
+    void gemv(const Gemv<float>& g) const { gemv_f32(g); }
+    void gemv(const Gemv<double>& g) const { gemv_f64(g); }
+    void add(const Runs<float>& g) const { add_f32(g); }
+    void add(const Runs<double>& g) const { add_f64(g); }
+    int packed(const Packed<uint8_t>& g) const { return packed_u8(g); }
+    int packed(const Packed<uint16_t>& g) const { return packed_u16(g); }
+    int packed(const Packed<uint32_t>& g) const { return packed_u32(g); }
+    int packed(const Packed<uint64_t>& g) const { return packed_u64(g); }
+    int packed(const Packed<Bool>& g) const { return packed_bool(g); }
+    int packed(const Packed<Complex<float>>& g) const { return packed_c64(g); }
+    int packed(const Packed<Complex<double>>& g) const { return packed_c128(g); }
+};
+
+}  // namespace la
+
+#define LA_VECTOR __attribute__((always_inline)) static inline
+
+// Vectors of an instruction set: loads and stores of a whole vector, or of its first `count` lanes.
+namespace la::plain {
+constexpr char NAME[] = "plain";
+#if defined(__aarch64__)
+constexpr int MAX_VECTORS = 4;
+constexpr int ACCUMULATORS = 24;
+#else
+constexpr int MAX_VECTORS = 2;
+constexpr int ACCUMULATORS = 8;
+#endif
+template <class T> struct Vec {
+    static constexpr int width = 16 / sizeof(T);
+    typedef T V __attribute__((vector_size(16)));
+    struct Mask {
+        int count;
+    };
+    LA_VECTOR Mask mask(ptrdiff_t count) { return {int(count)}; }
+    LA_VECTOR V load(const T* p) {
+        V v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    }
+    LA_VECTOR V load(const T* p, Mask mask) {
+        V v = {};
+        for (int i = 0; i < mask.count; i++) v[i] = p[i];
+        return v;
+    }
+    LA_VECTOR void store(T* p, V v) { std::memcpy(p, &v, sizeof v); }
+    LA_VECTOR void store(T* p, V v, Mask mask) {
+        for (int i = 0; i < mask.count; i++) p[i] = v[i];
+    }
+    LA_VECTOR V set(T x) { return x - V{}; }
+    LA_VECTOR V add(V a, V b) { return a + b; }
+    LA_VECTOR V fma(V a, V b, V c) {
+#if defined(__aarch64__)
+        for (int i = 0; i < width; i++) c[i] = std::fma(a[i], b[i], c[i]);
+        return c;
+#else
+        return a * b + c;  // no fma below AVX2: other bits than on a newer processor, the same on this one
+#endif
+    }
+};
+inline void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) to[i] = half_to_float(from[i * step].bits);
+}
+inline void narrow(const float* from, Half* to, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) to[i].bits = float_to_half(from[i]);
+}
+#include "micro.inc"
+}  // namespace la::plain
+
+#if defined(__x86_64__) && !defined(__clang__)
+#define LA_WIDE 1
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2")
+namespace la::avx2 {
+constexpr char NAME[] = "avx2";
+constexpr int MAX_VECTORS = 2;
+constexpr int ACCUMULATORS = 12;
+template <class T> struct Vec;
+template <> struct Vec<float> {
+    static constexpr int width = 8;
+    using V = __m256;
+    using Mask = __m256i;
+    LA_VECTOR Mask mask(ptrdiff_t n) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+    LA_VECTOR V load(const float* p) { return _mm256_loadu_ps(p); }
+    LA_VECTOR V load(const float* p, Mask m) { return _mm256_maskload_ps(p, m); }
+    LA_VECTOR void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+    LA_VECTOR void store(float* p, V v, Mask m) { _mm256_maskstore_ps(p, m, v); }
+    LA_VECTOR V set(float x) { return _mm256_set1_ps(x); }
+    LA_VECTOR V add(V a, V b) { return _mm256_add_ps(a, b); }
+    LA_VECTOR V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+};
+template <> struct Vec<double> {
+    static constexpr int width = 4;
+    using V = __m256d;
+    using Mask = __m256i;
+    LA_VECTOR Mask mask(ptrdiff_t n) {
+        return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+    }
+    LA_VECTOR V load(const double* p) { return _mm256_loadu_pd(p); }
+    LA_VECTOR V load(const double* p, Mask m) { return _mm256_maskload_pd(p, m); }
+    LA_VECTOR void store(double* p, V v) { _mm256_storeu_pd(p, v); }
+    LA_VECTOR void store(double* p, V v, Mask m) { _mm256_maskstore_pd(p, m, v); }
+    LA_VECTOR V set(double x) { return _mm256_set1_pd(x); }
+    LA_VECTOR V add(V a, V b) { return _mm256_add_pd(a, b); }
+    LA_VECTOR V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
+};
+inline void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) {
+    ptrdiff_t i = 0;
+    if (step == 1)
+        for (; i + 8 <= count; i += 8)
+            _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + i))));
+    for (; i < count; i++) to[i] = _cvtsh_ss(from[i * step].bits);
+}
+inline void narrow(const float* from, Half* to, ptrdiff_t count) {
+    ptrdiff_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    for (; i < count; i++) to[i].bits = _cvtss_sh(from[i], _MM_FROUND_TO_NEAREST_INT);
+}
+#include "micro.inc"
+}  // namespace la::avx2
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=512")
+namespace la::avx512 {
+constexpr char NAME[] = "avx512";
+constexpr int MAX_VECTORS = 4;
+constexpr int ACCUMULATORS = 24;
+template <class T> struct Vec;
+template <> struct Vec<float> {
+    static constexpr int width = 16;
+    using V = __m512;
+    using Mask = __mmask16;
+    LA_VECTOR Mask mask(ptrdiff_t n) { return Mask((1u << n) - 1); }
+    LA_VECTOR V load(const float* p) { return _mm512_loadu_ps(p); }
+    LA_VECTOR V load(const float* p, Mask m) { return _mm512_maskz_loadu_ps(m, p); }
+    LA_VECTOR void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+    LA_VECTOR void store(float* p, V v, Mask m) { _mm512_mask_storeu_ps(p, m, v); }
+    LA_VECTOR V set(float x) { return _mm512_set1_ps(x); }
+    LA_VECTOR V add(V a, V b) { return _mm512_add_ps(a, b); }
+    LA_VECTOR V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+};
+template <> struct Vec<double> {
+    static constexpr int width = 8;
+    using V = __m512d;
+    using Mask = __mmask8;
+    LA_VECTOR Mask mask(ptrdiff_t n) { return Mask((1u << n) - 1); }
+    LA_VECTOR V load(const double* p) { return _mm512_loadu_pd(p); }
+    LA_VECTOR V load(const double* p, Mask m) { return _mm512_maskz_loadu_pd(m, p); }
+    LA_VECTOR void store(double* p, V v) { _mm512_storeu_pd(p, v); }
+    LA_VECTOR void store(double* p, V v, Mask m) { _mm512_mask_storeu_pd(p, m, v); }
+    LA_VECTOR V set(double x) { return _mm512_set1_pd(x); }
+    LA_VECTOR V add(V a, V b) { return _mm512_add_pd(a, b); }
+    LA_VECTOR V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
+};
+using avx2::narrow;
+using avx2::widen;
+#include "micro.inc"
+}  // namespace la::avx512
+#pragma GCC pop_options
+#endif
+
+namespace la {
+
+// The microkernels of the widest instruction set that this processor has; by name for tests, NULL if absent.
+inline const Micro* micro_named(const char* name) noexcept {
+#ifdef LA_WIDE
+    const char* limit = std::getenv("LAZYARRAY_SIMD");  // 0, 1 or 2, as in _loops
+    int most = limit && *limit >= '0' && *limit <= '2' ? *limit - '0' : 2;
+    __builtin_cpu_init();
+    bool has_avx2 = most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool has_avx512 = most >= 2 && has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (has_avx512 && (!name || !std::strcmp(name, avx512::NAME))) return &avx512::MICRO;
+    if (has_avx2 && (!name || !std::strcmp(name, avx2::NAME))) return &avx2::MICRO;
+#endif
+    return !name || !std::strcmp(name, plain::NAME) ? &plain::MICRO : nullptr;
+}
+
+}  // namespace la

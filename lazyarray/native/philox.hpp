@@ -1,0 +1,168 @@
+// Keyed random numbers as pure loops: Philox 4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as
+// easy as 1, 2, 3"). Element i depends on (key, counter, i) alone. A block of four 32-bit words is Philox of the counter
+// words (block low, block high, counter low, counter high) under the key words (key low, key high).
+// 32-bit results take word i % 4 of block i / 4; 64-bit results take words 2 * (i % 2) and the next of block i / 2, low
+// word first. Uniforms are the upper 24 or 53 bits times 2**-24 or 2**-53. Normals are Box-Muller pairs (Box and Muller
+// 1958), the even element the cosine: float64 elements 2b, 2b + 1 from the two 64-bit words of block b; float32 elements
+// 4b + 2k, 4b + 2k + 1 from words 2k, 2k + 1 of block b, computed in double. The functions below use + - * / sqrt only, so
+// every machine that rounds correctly gives the same bits.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include "simd.hpp"
+
+namespace la {
+
+struct Words { uint32_t w[4]; };
+
+LA_INLINE Words philox(uint64_t block, uint64_t counter, uint64_t key) {
+    uint32_t a = (uint32_t)block, b = (uint32_t)(block >> 32), c = (uint32_t)counter, d = (uint32_t)(counter >> 32);
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; round++) {
+        uint64_t p = (uint64_t)a * 0xD2511F53u, q = (uint64_t)c * 0xCD9E8D57u;
+        uint32_t next_a = (uint32_t)(q >> 32) ^ b ^ k0, next_c = (uint32_t)(p >> 32) ^ d ^ k1;
+        b = (uint32_t)q;
+        d = (uint32_t)p;
+        a = next_a;
+        c = next_c;
+        k0 += 0x9E3779B9u;  // the golden ratio
+        k1 += 0xBB67AE85u;  // sqrt(3) - 1
+    }
+    return {{a, b, c, d}};
+}
+
+// Natural logarithm of a normal x > 0: x = 2**e * m, sqrt(1/2) <= m < sqrt(2), log m = 2 atanh(s), s = (m - 1) / (m + 1).
+// s**2 < 0.0295, so eleven terms leave less than 2**-56 relative. ln 2 is split so that e * kLn2High is exact.
+LA_INLINE double log_positive(double x) {
+    constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;
+    uint64_t bits = bits_as<uint64_t>(x) + (0x3ff0000000000000ull - 0x3fe6a09e667f3bcdull);
+    int32_t e = (int32_t)(bits >> 52) - 1023;
+    double m = bits_as<double>((bits & 0x000fffffffffffffull) + 0x3fe6a09e667f3bcdull);
+    double f = m - 1.0, s = f / (2.0 + f), z = s * s;
+    double p = 2.0 / 23;
+    p = p * z + 2.0 / 21;
+    p = p * z + 2.0 / 19;
+    p = p * z + 2.0 / 17;
+    p = p * z + 2.0 / 15;
+    p = p * z + 2.0 / 13;
+    p = p * z + 2.0 / 11;
+    p = p * z + 2.0 / 9;
+    p = p * z + 2.0 / 7;
+    p = p * z + 2.0 / 5;
+    p = p * z + 2.0 / 3;
+    double n = (double)e;
+    return n * kLn2High + (2.0 * s + (s * z * p + n * kLn2Low));
+}
+
+// cos and sin of 2 pi u, 0 <= u < 1: u = q / 4 + r with |r| <= 1/8, both exact; Taylor series, remainder below 2**-54.
+LA_INLINE void cos_sin_turns(double u, double& cosine, double& sine) {
+    int32_t q = (int32_t)(u * 4.0 + 0.5);
+    double x = (u - 0.25 * (double)q) * 6.283185307179586, z = x * x;
+    double s = 1.0 / 355687428096000.0;
+    s = s * z - 1.0 / 1307674368000.0;
+    s = s * z + 1.0 / 6227020800.0;
+    s = s * z - 1.0 / 39916800.0;
+    s = s * z + 1.0 / 362880.0;
+    s = s * z - 1.0 / 5040.0;
+    s = s * z + 1.0 / 120.0;
+    s = s * z - 1.0 / 6.0;
+    s = x + x * z * s;
+    double c = 1.0 / 20922789888000.0;
+    c = c * z - 1.0 / 87178291200.0;
+    c = c * z + 1.0 / 479001600.0;
+    c = c * z - 1.0 / 3628800.0;
+    c = c * z + 1.0 / 40320.0;
+    c = c * z - 1.0 / 720.0;
+    c = c * z + 1.0 / 24.0;
+    c = c * z - 0.5;
+    c = 1.0 + z * c;
+    bool swap = q & 1;
+    double a = swap ? s : c, b = swap ? c : s;
+    cosine = (q == 1) | (q == 2) ? -a : a;
+    sine = q & 2 ? -b : b;
+}
+
+LA_INLINE void normal_pair(double open, double turn, double& even, double& odd) {
+    double radius = std::sqrt(-2.0 * log_positive(open)), c, s;
+    cos_sin_turns(turn, c, s);
+    even = radius * c;
+    odd = radius * s;
+}
+
+LA_INLINE uint64_t word64(const Words& x, int half) { return (uint64_t)x.w[2 * half + 1] << 32 | x.w[2 * half]; }
+
+// Each kind fills the results of one block: per<T> of them.
+template <class T> constexpr int per_block = 16 / (int)sizeof(T);
+struct PhiloxBits {
+    template <class T> LA_INLINE void fill(const Words& x, T* y) {
+        for (int k = 0; k < per_block<T>; k++) {
+            if constexpr (sizeof(T) == 4) y[k] = (T)x.w[k];
+            else y[k] = (T)word64(x, k);
+        }
+    }
+};
+struct PhiloxUniform {
+    template <class T> LA_INLINE void fill(const Words& x, T* y) {
+        for (int k = 0; k < per_block<T>; k++) {
+            if constexpr (sizeof(T) == 4) y[k] = (float)(int32_t)(x.w[k] >> 8) * 0x1p-24f;
+            else y[k] = (double)(int64_t)(word64(x, k) >> 11) * 0x1p-53;
+        }
+    }
+};
+struct PhiloxNormal {
+    // The radius needs a number in (0, 1]: half a unit above a multiple of it never is 0.
+    template <class T> LA_INLINE void fill(const Words& x, T* y) {
+        double even, odd;
+        if constexpr (sizeof(T) == 4) {
+            for (int k = 0; k < 2; k++) {
+                normal_pair(((double)x.w[2 * k] + 0.5) * 0x1p-32, (double)x.w[2 * k + 1] * 0x1p-32, even, odd);
+                y[2 * k] = (float)even;
+                y[2 * k + 1] = (float)odd;
+            }
+        } else {
+            normal_pair(((double)(int64_t)(word64(x, 0) >> 12) + 0.5) * 0x1p-52, (double)(int64_t)(word64(x, 1) >> 11) * 0x1p-53,
+                        even, odd);
+            y[0] = even;
+            y[1] = odd;
+        }
+    }
+};
+
+// args: index int64, key uint64, counter uint64, out.
+template <class Kind, class T> struct PhiloxLoop {
+    template <int VB> LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
+        constexpr int per = per_block<T>;
+        Py_ssize_t n = dimensions[0];
+        auto index = [&](Py_ssize_t i) { return *(const int64_t*)(args[0] + i * steps[0]); };
+        auto key = [&](Py_ssize_t i) { return *(const uint64_t*)(args[1] + i * steps[1]); };
+        auto counter = [&](Py_ssize_t i) { return *(const uint64_t*)(args[2] + i * steps[2]); };
+        Py_ssize_t i = 0;
+        while (i < n) {
+            int64_t first = index(i);
+            uint64_t k = key(i), c = counter(i);
+            Py_ssize_t run = 1, room = std::min<Py_ssize_t>(n - i, 256);
+            while (run < room && index(i + run) == first + run && key(i + run) == k && counter(i + run) == c) run++;
+            // Whole blocks into a small buffer, of which [skip, skip + run) is wanted.
+            T buffer[256 + 2 * per];
+            uint64_t block = (uint64_t)first / per;
+            Py_ssize_t skip = (Py_ssize_t)((uint64_t)first % per), blocks = (skip + run + per - 1) / per;
+            for (Py_ssize_t b = 0; b < blocks; b++) Kind::fill(philox(block + (uint64_t)b, c, k), buffer + b * per);
+            for (Py_ssize_t j = 0; j < run; j++) *(T*)(args[3] + (i + j) * steps[3]) = buffer[skip + j];
+            i += run;
+        }
+    }
+};
+
+inline LoopFn find_philox(int kind, int type) {
+    if (kind == 0 && type == kU32) return pick_loop<PhiloxLoop<PhiloxBits, uint32_t>>();
+    if (kind == 0 && type == kU64) return pick_loop<PhiloxLoop<PhiloxBits, uint64_t>>();
+    if (kind == 1 && type == kF32) return pick_loop<PhiloxLoop<PhiloxUniform, float>>();
+    if (kind == 1 && type == kF64) return pick_loop<PhiloxLoop<PhiloxUniform, double>>();
+    if (kind == 2 && type == kF32) return pick_loop<PhiloxLoop<PhiloxNormal, float>>();
+    if (kind == 2 && type == kF64) return pick_loop<PhiloxLoop<PhiloxNormal, double>>();
+    return nullptr;
+}
+
+}  // namespace la

@@ -1,0 +1,422 @@
+// Reductions of a C-contiguous (outer, red, inner) array over its middle axis.
+//
+// The tree is a function of `red` alone. Elements come in blocks of 1024. In a block, element j belongs to lane j % 32;
+// a lane joins its elements in order, starting from its first. The lanes in use are folded: for h = 16, 8, 4, 2, 1, lane
+// k takes lane k + h in where both hold something. Blocks are joined as by a binary counter: whenever two neighbouring
+// runs of 2**k blocks each are complete they become one, and at the end the shorter runs are joined into the longer ones
+// from the right. Chunks of 2**k blocks are nodes of that tree, so a long reduction is split into chunks whose results
+// `finish` joins by the same counter. Columns of `inner` never meet; that a tile holds several changes nothing.
+// float16 accumulates in float32, other types in the result's type; elements are converted first, as in NumPy.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "cast.hpp"
+
+namespace la {
+
+constexpr Py_ssize_t kLanes = 32, kBlock = 1024;
+constexpr Py_ssize_t kTileBytes = 1024;     // of accumulators per lane: 32 KB in the L1 cache for all lanes
+constexpr Py_ssize_t kChunk = 65536;        // elements in a chunk of a split reduction, about
+constexpr Py_ssize_t kUnits = 32;           // more independent units than this are not split further
+constexpr Py_ssize_t kGrainElements = 16384;
+
+enum ReduceOp { kSum, kProd, kMin, kMax, kArgmin, kArgmax };
+
+struct Add {
+    template <class T> LA_INLINE T join(T a, T b) {
+        if constexpr (is_complex<T>::value) return T{a.re + b.re, a.im + b.im};
+        else return a + b;
+    }
+};
+struct Multiply {
+    template <class T> LA_INLINE T join(T a, T b) {
+        if constexpr (is_complex<T>::value) return T{a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+        else return a * b;
+    }
+};
+
+template <class T> LA_INLINE bool is_nan(T x) {
+    if constexpr (is_complex<T>::value) return (x.re != x.re) | (x.im != x.im);
+    else return x != x;
+}
+template <class T> LA_INLINE bool less(T a, T b) {
+    if constexpr (is_complex<T>::value) return a.re < b.re || (a.re == b.re && a.im < b.im);
+    else return a < b;
+}
+// The first of equals is kept, and the first NaN.
+template <bool kMaximum> struct Extreme {
+    static constexpr bool maximum = kMaximum;
+    template <class T> LA_INLINE bool better(T x, T best) {
+        return ((kMaximum ? less(best, x) : less(x, best)) | is_nan(x)) & !is_nan(best);
+    }
+    template <class T> LA_INLINE T join(T a, T b) {
+        if constexpr (is_complex<T>::value) return better(b, a) ? b : a;
+        else if constexpr (std::is_floating_point_v<T>) return ((kMaximum ? a >= b : a <= b) | (a != a)) ? a : b;
+        else return (kMaximum ? a >= b : a <= b) ? a : b;
+    }
+};
+
+// GCC vectors: `join` on VB bytes at once.
+template <class T, int VB> struct Vector {
+    typedef T type __attribute__((vector_size(VB)));
+    template <class Op> LA_INLINE void join(type& a, const type& b) {
+        if constexpr (std::is_same_v<Op, Add>) a += b;
+        else if constexpr (std::is_same_v<Op, Multiply>) a *= b;
+        else if constexpr (std::is_floating_point_v<T>) a = ((Op::maximum ? a >= b : a <= b) | (a != a)) ? a : b;
+        else a = (Op::maximum ? a >= b : a <= b) ? a : b;
+    }
+};
+
+struct ReduceParams {
+    LoopFn convert_in = nullptr, convert_out = nullptr;  // null: the accumulator's type already
+    Py_ssize_t in_size, acc_size, out_size;
+    Py_ssize_t outer, red, inner;
+    Py_ssize_t width, tiles;           // columns in a tile, tiles
+    Py_ssize_t chunk_rows, chunks;     // rows in a chunk
+    Py_ssize_t results;                // outer * inner
+    Py_ssize_t memory;                 // bytes of working storage for a run
+};
+
+// Where a tile's rows lie; converts them on the way.
+struct Rows {
+    const ReduceParams& p;
+    const char* base;          // row 0 of the tile
+    Py_ssize_t width;
+    char* converted;           // kLanes * width accumulators
+
+    bool flat() const { return width == p.inner; }
+    // Rows [row, row + n), contiguous; only if flat().
+    LA_INLINE const char* stripe(const Rows& self, Py_ssize_t row, Py_ssize_t n) {
+        return fetch(self, self.base + row * self.p.inner * self.p.in_size, n * self.width);
+    }
+    LA_INLINE const char* row(const Rows& self, Py_ssize_t row) {
+        return fetch(self, self.base + row * self.p.inner * self.p.in_size, self.width);
+    }
+    LA_INLINE const char* fetch(const Rows& self, const char* at, Py_ssize_t n) {
+        if (!self.p.convert_in) return at;
+        char* args[] = {const_cast<char*>(at), self.converted};
+        Py_ssize_t steps[] = {self.p.in_size, self.p.acc_size};
+        self.p.convert_in(args, &n, steps, nullptr);
+        return self.converted;
+    }
+};
+
+template <class T, class Op> LA_INLINE void join_into(T* a, const T* b, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(a[i], b[i]);
+}
+
+template <class T, class Op> LA_INLINE void fold_lanes(T* lanes, Py_ssize_t used, Py_ssize_t width) {
+    for (Py_ssize_t h = kLanes / 2; h; h /= 2)
+        if (used > h) {
+            join_into<T, Op>(lanes, lanes + h * width, (used - h) * width);
+            used = h;
+        }
+}
+
+// One column, n >= 32 rows at x: the lanes stay in registers over the full stripes.
+template <class T, class Op, int VB> LA_INLINE void column_lanes(const T* x, Py_ssize_t n, T* lanes) {
+    if constexpr (is_complex<T>::value) {
+        std::memcpy(lanes, x, kLanes * sizeof(T));
+        Py_ssize_t done = kLanes;
+        for (; done + kLanes <= n; done += kLanes) join_into<T, Op>(lanes, x + done, kLanes);
+        join_into<T, Op>(lanes, x + done, n - done);
+    } else {
+        constexpr int bytes = (int)(kLanes * sizeof(T)), vb = VB < bytes ? VB : bytes, count = bytes / vb;
+        using V = Vector<T, vb>;
+        typename V::type acc[count], next;
+        const char* at = (const char*)x;
+        for (int k = 0; k < count; k++) __builtin_memcpy(&acc[k], at + k * vb, vb);
+        Py_ssize_t done = kLanes;
+        for (; done + kLanes <= n; done += kLanes) {
+            at += bytes;
+#pragma GCC unroll 16
+            for (int k = 0; k < count; k++) {
+                __builtin_memcpy(&next, at + k * vb, vb);
+                V::template join<Op>(acc[k], next);
+            }
+        }
+        for (int k = 0; k < count; k++) __builtin_memcpy((char*)lanes + k * vb, &acc[k], vb);
+        join_into<T, Op>(lanes, x + done, n - done);
+    }
+}
+
+// Rows [first, first + n), n <= kBlock, into lanes[0 .. width).
+template <class T, class Op, int VB>
+LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T* lanes) {
+    Py_ssize_t width = rows.width, used = std::min(n, kLanes);
+    if (width == 1 && rows.flat() && !rows.p.convert_in && n >= kLanes) {
+        column_lanes<T, Op, VB>((const T*)rows.base + first, n, lanes);
+    } else if (rows.flat()) {
+        std::memcpy(lanes, Rows::stripe(rows, first, used), (size_t)(used * width) * sizeof(T));
+        for (Py_ssize_t r = kLanes; r < n; r += kLanes) {
+            Py_ssize_t m = std::min(kLanes, n - r);
+            join_into<T, Op>(lanes, (const T*)Rows::stripe(rows, first + r, m), m * width);
+        }
+    } else {
+        for (Py_ssize_t r = 0; r < used; r++)
+            std::memcpy(lanes + r * width, Rows::row(rows, first + r), (size_t)width * sizeof(T));
+        for (Py_ssize_t r = used; r < n; r++)
+            join_into<T, Op>(lanes + r % kLanes * width, (const T*)Rows::row(rows, first + r), width);
+    }
+    fold_lanes<T, Op>(lanes, used, width);
+}
+
+// The binary counter over items of `width` accumulators.
+template <class T, class Op> struct Counter {
+    T* stack;
+    Py_ssize_t width, depth = 0, items = 0;
+    LA_INLINE void push(Counter& c, const T* item) {
+        std::memcpy(c.stack + c.depth * c.width, item, (size_t)c.width * sizeof(T));
+        c.depth++;
+        for (Py_ssize_t k = ++c.items; !(k & 1); k >>= 1) join_top(c);
+    }
+    LA_INLINE void join_top(Counter& c) {
+        c.depth--;
+        T* top = c.stack + c.depth * c.width;
+        join_into<T, Op>(top - c.width, top, c.width);
+    }
+    LA_INLINE const T* total(Counter& c) {
+        while (c.depth > 1) join_top(c);
+        return c.stack;
+    }
+};
+constexpr Py_ssize_t kDepth = 64;
+
+LA_INLINE void write_results(const ReduceParams& p, const char* acc, char* out, Py_ssize_t n) {
+    if (!p.convert_out) {
+        std::memcpy(out, acc, (size_t)(n * p.out_size));
+        return;
+    }
+    char* args[] = {const_cast<char*>(acc), out};
+    Py_ssize_t steps[] = {p.acc_size, p.out_size};
+    p.convert_out(args, &n, steps, nullptr);
+}
+
+// What unit (outer index, chunk, tile) covers.
+struct Unit {
+    Py_ssize_t o, chunk, column, width, row, rows;
+    Unit(const ReduceParams& p, Py_ssize_t u) {
+        Py_ssize_t t = 0;
+        chunk = 0;
+        o = u;
+        if (p.tiles * p.chunks > 1) {
+            t = u % p.tiles;
+            chunk = u / p.tiles % p.chunks;
+            o = u / p.tiles / p.chunks;
+        }
+        column = t * p.width;
+        width = std::min(p.width, p.inner - column);
+        row = chunk * p.chunk_rows;
+        rows = std::min(p.chunk_rows, p.red - row);
+    }
+    const char* base(const ReduceParams& p, char* x) const {
+        return x + ((o * p.red + row) * p.inner + column) * p.in_size;
+    }
+    Py_ssize_t result(const ReduceParams& p) const { return o * p.inner + column; }
+};
+
+template <class T, class Op> struct TreeReduce {
+    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+        const ReduceParams& p = *static_cast<const ReduceParams*>(params);
+        char* memory = scratch(p.memory);
+        if (!memory) return kNoMemory;
+        T* lanes = (T*)memory;
+        T* stack = lanes + kLanes * p.width;
+        for (Py_ssize_t u = begin; u < end; u++) {
+            Unit unit(p, u);
+            Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(stack + kDepth * p.width)};
+            const T* total = lanes;
+            if (unit.rows <= kBlock) {
+                reduce_block<T, Op, VB>(rows, 0, unit.rows, lanes);
+            } else {
+                Counter<T, Op> counter{stack, unit.width};
+                for (Py_ssize_t r = 0; r < unit.rows; r += kBlock) {
+                    reduce_block<T, Op, VB>(rows, r, std::min(kBlock, unit.rows - r), lanes);
+                    Counter<T, Op>::push(counter, lanes);
+                }
+                total = Counter<T, Op>::total(counter);
+            }
+            if (p.chunks == 1)
+                write_results(p, (const char*)total, args[1] + unit.result(p) * p.out_size, unit.width);
+            else
+                std::memcpy((T*)args[2] + unit.chunk * p.results + unit.result(p), total, (size_t)unit.width * sizeof(T));
+        }
+        return 0;
+    }
+    // The partial results lie at args[2] as (chunk, result), and the counter's stack behind them.
+    static int finish(const void* params, char** args) {
+        const ReduceParams& p = *static_cast<const ReduceParams*>(params);
+        T* partial = (T*)args[2];
+        Counter<T, Op> counter{partial + p.chunks * p.results, p.results};
+        for (Py_ssize_t c = 0; c < p.chunks; c++) Counter<T, Op>::push(counter, partial + c * p.results);
+        write_results(p, (const char*)Counter<T, Op>::total(counter), args[1], p.results);
+        return 0;
+    }
+};
+
+template <class T> struct Best { T value; int64_t index; };
+
+template <class T, class Op> struct ArgReduce {
+    // One column: a block is searched only if its extreme is better than the best so far.
+    template <int VB> LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
+        for (Py_ssize_t r = 0; r < n; r += kBlock) {
+            Py_ssize_t m = std::min(kBlock, n - r), i = 0;
+            const T* x = (const T*)Rows::stripe(rows, r, m);
+            T extreme = x[0];
+            if (m >= kLanes) {
+                column_lanes<T, Op, VB>(x, m, lanes);
+                fold_lanes<T, Op>(lanes, kLanes, 1);
+                extreme = lanes[0];
+            } else {
+                for (Py_ssize_t k = 1; k < m; k++) extreme = Op::join(extreme, x[k]);
+            }
+            if (r && !Op::better(extreme, best.value)) continue;
+            bool nan = is_nan(extreme);
+            while (nan ? !is_nan(x[i]) : less(x[i], extreme) || less(extreme, x[i])) i++;
+            best = {x[i], r + i};
+            if (nan) return;
+        }
+    }
+    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+        const ReduceParams& p = *static_cast<const ReduceParams*>(params);
+        char* memory = scratch(p.memory);
+        if (!memory) return kNoMemory;
+        int64_t* index = (int64_t*)memory;
+        T* lanes = (T*)(index + p.width);
+        T* value = lanes + kLanes;
+        for (Py_ssize_t u = begin; u < end; u++) {
+            Unit unit(p, u);
+            Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(value + p.width)};
+            if (p.inner == 1) {
+                Best<T> best{};
+                column<VB>(rows, unit.rows, lanes, best);
+                value[0] = best.value;
+                index[0] = best.index;
+            } else {
+                std::memcpy(value, Rows::row(rows, 0), (size_t)unit.width * sizeof(T));
+                std::fill_n(index, unit.width, 0);
+                for (Py_ssize_t r = 1; r < unit.rows; r++) {
+                    const T* x = (const T*)Rows::row(rows, r);
+                    for (Py_ssize_t k = 0; k < unit.width; k++) {
+                        bool better = Op::better(x[k], value[k]);
+                        value[k] = better ? x[k] : value[k];
+                        index[k] = better ? r : index[k];
+                    }
+                }
+            }
+            if (p.chunks == 1) {
+                std::memcpy((int64_t*)args[1] + unit.result(p), index, (size_t)unit.width * 8);
+            } else {
+                Best<T>* partial = (Best<T>*)args[2] + unit.chunk * p.results + unit.result(p);
+                for (Py_ssize_t k = 0; k < unit.width; k++) partial[k] = {value[k], index[k] + unit.row};
+            }
+        }
+        return 0;
+    }
+    static int finish(const void* params, char** args) {
+        const ReduceParams& p = *static_cast<const ReduceParams*>(params);
+        const Best<T>* partial = (const Best<T>*)args[2];
+        for (Py_ssize_t k = 0; k < p.results; k++) {
+            Best<T> best = partial[k];
+            for (Py_ssize_t c = 1; c < p.chunks; c++)
+                if (Op::better(partial[c * p.results + k].value, best.value)) best = partial[c * p.results + k];
+            ((int64_t*)args[1])[k] = best.index;
+        }
+        return 0;
+    }
+};
+
+// An empty axis: the results are the identity's bytes.
+struct EmptyReduce { Py_ssize_t out_size, results; char identity[16]; };
+inline int run_empty_reduce(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    const auto& p = *static_cast<const EmptyReduce*>(params);
+    for (Py_ssize_t i = begin; i < end; i++) std::memcpy(args[1] + i * p.out_size, p.identity, (size_t)p.out_size);
+    return 0;
+}
+inline Made make_empty_reduce(Py_ssize_t out_size, Py_ssize_t results, const char* identity) {
+    auto* p = new EmptyReduce{out_size, results, {}};
+    std::memcpy(p->identity, identity, (size_t)out_size);
+    Made made;
+    made.run = run_empty_reduce;
+    made.params = p;
+    made.drop = drop_params<EmptyReduce>;
+    made.extent = results;
+    made.grain = 4096;
+    return made;
+}
+
+template <class Body> void choose(Made& made) {
+    made.run = pick_kernel<Body>();
+    made.finish = Body::finish;
+}
+// Seldom or hardly faster with wider vectors: one copy, which keeps the build short.
+template <class Body> void choose_plain(Made& made) {
+    made.run = KernelLevels<Body>::v2;
+    made.finish = Body::finish;
+}
+template <class T> bool choose_reduce(int op, Made& made) {
+    if constexpr (std::is_unsigned_v<T> || std::is_floating_point_v<T> || is_complex<T>::value) {
+        if (op == kSum) return choose<TreeReduce<T, Add>>(made), true;
+        if (op == kProd) return choose_plain<TreeReduce<T, Multiply>>(made), true;
+    }
+    if constexpr (is_complex<T>::value) {
+        switch (op) {
+        case kMin: return choose_plain<TreeReduce<T, Extreme<false>>>(made), true;
+        case kMax: return choose_plain<TreeReduce<T, Extreme<true>>>(made), true;
+        case kArgmin: return choose_plain<ArgReduce<T, Extreme<false>>>(made), true;
+        case kArgmax: return choose_plain<ArgReduce<T, Extreme<true>>>(made), true;
+        }
+    } else if constexpr (!is_bool<T> && !is_half<T>) {
+        switch (op) {
+        case kMin: return choose<TreeReduce<T, Extreme<false>>>(made), true;
+        case kMax: return choose<TreeReduce<T, Extreme<true>>>(made), true;
+        case kArgmin: return choose<ArgReduce<T, Extreme<false>>>(made), true;
+        case kArgmax: return choose<ArgReduce<T, Extreme<true>>>(made), true;
+        }
+    }
+    return false;
+}
+
+// Elements are converted from `in` to `via`, which has the bytes of `acc`, and results from `via` to `out`. For argmin and
+// argmax `out` is int64 and not converted to.
+inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner) {
+    Made made;
+    bool arg = op == kArgmin || op == kArgmax;
+    if (!with_type(acc, [&](auto x) { return choose_reduce<decltype(x)>(op, made); })) return made;
+    auto* p = new ReduceParams{};
+    if (in != via) p->convert_in = find_cast(in, via);
+    if (out != via && !arg) p->convert_out = find_cast(via, out);
+    p->in_size = type_size(in);
+    p->acc_size = type_size(acc);
+    p->out_size = type_size(out);
+    p->outer = outer;
+    p->red = red;
+    p->inner = inner;
+    Py_ssize_t widest = kTileBytes / p->acc_size;
+    p->tiles = std::max<Py_ssize_t>((inner + widest - 1) / widest, 1);
+    p->width = p->tiles == 1 ? inner : ((inner + p->tiles - 1) / p->tiles + 15) / 16 * 16;
+    if (p->tiles > 1) p->tiles = (inner + p->width - 1) / p->width;
+    p->results = outer * inner;
+    p->chunk_rows = kBlock;
+    while (p->chunk_rows * std::max<Py_ssize_t>(p->width, 1) < kChunk) p->chunk_rows *= 2;
+    p->chunks = (red + p->chunk_rows - 1) / p->chunk_rows;
+    if (outer * p->tiles >= kUnits || p->chunks < 2) {
+        p->chunks = 1;
+        p->chunk_rows = red;
+    }
+    p->memory = (kLanes + kDepth + kLanes + 4) * std::max<Py_ssize_t>(p->width, 1) * std::max<Py_ssize_t>(p->acc_size, 8) +
+                kBlock * p->acc_size;
+    if (p->chunks > 1)
+        made.scratch_bytes = arg ? p->chunks * p->results * 32 : (p->chunks + kDepth) * p->results * p->acc_size;
+    else
+        made.finish = nullptr;
+    made.params = p;
+    made.drop = drop_params<ReduceParams>;
+    made.extent = p->results ? outer * p->chunks * p->tiles : 0;
+    Py_ssize_t per_unit = std::max<Py_ssize_t>(p->chunk_rows * p->width, 1);
+    made.grain = std::max<Py_ssize_t>(kGrainElements / per_unit, 1);
+    return made;
+}
+
+}  // namespace la

@@ -1,0 +1,153 @@
+// Moving elements between a strided array, read in C order, and contiguous memory.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "simd.hpp"
+
+namespace la {
+
+struct Axis { Py_ssize_t extent, stride; };  // stride in bytes
+
+// Drops extents of 1 and joins neighbours that are one axis; C order stays what it was. Never empty.
+inline std::vector<Axis> merged(const std::vector<Py_ssize_t>& shape, const Py_ssize_t* strides) {
+    std::vector<Axis> axes;
+    for (size_t d = 0; d < shape.size(); d++) {
+        if (shape[d] == 1) continue;
+        if (!axes.empty() && axes.back().stride == shape[d] * strides[d]) {
+            axes.back().extent *= shape[d];
+            axes.back().stride = strides[d];
+        } else {
+            axes.push_back({shape[d], strides[d]});
+        }
+    }
+    if (axes.empty()) axes.push_back({1, 0});
+    return axes;
+}
+
+template <class T> LA_INLINE void move_elements(char* to, Py_ssize_t to_step, const char* from, Py_ssize_t from_step,
+                                                Py_ssize_t n) {
+    constexpr Py_ssize_t w = sizeof(T);
+    if (from_step == 0) {
+        T x;
+        __builtin_memcpy(&x, from, w);
+        if (to_step == w)
+            for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * w, &x, w);
+        else
+            for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * to_step, &x, w);
+    } else if (to_step == w) {
+        if (from_step == -w)
+            for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * w, from - i * w, w);
+        else if (from_step == 2 * w)
+            for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * w, from + i * 2 * w, w);
+        else
+            for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * w, from + i * from_step, w);
+    } else {
+        for (Py_ssize_t i = 0; i < n; i++) __builtin_memcpy(to + i * to_step, from + i * from_step, w);
+    }
+}
+
+// `to` and `from` overlap only where they are the same.
+inline void move_run(Py_ssize_t itemsize, char* to, Py_ssize_t to_step, const char* from, Py_ssize_t from_step,
+                     Py_ssize_t n) {
+    if (to_step == itemsize && from_step == itemsize) {
+        if (to != from) std::memcpy(to, from, (size_t)(n * itemsize));
+        return;
+    }
+    switch (itemsize) {
+    case 1: return move_elements<uint8_t>(to, to_step, from, from_step, n);
+    case 2: return move_elements<uint16_t>(to, to_step, from, from_step, n);
+    case 4: return move_elements<uint32_t>(to, to_step, from, from_step, n);
+    case 8: return move_elements<uint64_t>(to, to_step, from, from_step, n);
+    case 16: return move_elements<Bytes16>(to, to_step, from, from_step, n);
+    }
+    for (Py_ssize_t i = 0; i < n; i++) std::memcpy(to + i * to_step, from + i * from_step, (size_t)itemsize);
+}
+
+// Visits elements [lo, lo + count) in C order as runs along the last axis: visit(pointer, elements).
+template <class Visit> void walk(const std::vector<Axis>& axes, char* at, Py_ssize_t lo, Py_ssize_t count, Visit visit) {
+    int last = (int)axes.size() - 1;
+    Py_ssize_t where[64];
+    for (int d = last; d >= 0; d--) {
+        where[d] = d ? lo % axes[d].extent : lo;
+        if (d) lo /= axes[d].extent;
+        at += where[d] * axes[d].stride;
+    }
+    const Axis inner = axes[last];
+    while (count > 0) {
+        Py_ssize_t run = std::min(inner.extent - where[last], count);
+        visit(at, run);
+        count -= run;
+        if (count == 0) return;
+        at -= where[last] * inner.stride;
+        where[last] = 0;
+        for (int d = last - 1; d >= 0; d--) {
+            at += axes[d].stride;
+            if (++where[d] < axes[d].extent) break;
+            at -= axes[d].extent * axes[d].stride;
+            where[d] = 0;
+        }
+    }
+}
+
+inline Py_ssize_t period(const std::vector<Axis>& axes) {
+    Py_ssize_t p = 1;
+    for (size_t d = 1; d < axes.size(); d++) p *= axes[d].extent;
+    return p;
+}
+
+inline void gather(const std::vector<Axis>& axes, Py_ssize_t itemsize, const char* base, Py_ssize_t lo,
+                   Py_ssize_t count, char* to) {
+    Py_ssize_t step = axes.back().stride, first = count;
+    // An outer broadcast axis: one period is fetched, the rest are copies of it, doubling.
+    if (axes[0].stride == 0 && axes.size() > 1) first = std::min(count, period(axes));
+    char* out = to;
+    walk(axes, const_cast<char*>(base), lo, first, [&](char* from, Py_ssize_t n) {
+        move_run(itemsize, out, itemsize, from, step, n);
+        out += n * itemsize;
+    });
+    for (Py_ssize_t done = first; done < count;) {
+        Py_ssize_t n = std::min(done, count - done);
+        std::memcpy(to + done * itemsize, to, (size_t)(n * itemsize));
+        done += n;
+    }
+}
+
+inline void scatter(const std::vector<Axis>& axes, Py_ssize_t itemsize, char* base, Py_ssize_t lo, Py_ssize_t count,
+                    const char* from) {
+    Py_ssize_t step = axes.back().stride;
+    walk(axes, base, lo, count, [&](char* to, Py_ssize_t n) {
+        move_run(itemsize, to, step, from, itemsize, n);
+        from += n * itemsize;
+    });
+}
+
+// A tile of a matrix whose columns are contiguous: matrix element (i, j) is at matrix + i * itemsize + j * stride, and
+// at rows + (i * row_length + j) * itemsize on the other side. Eight columns at a time, so that large power-of-two
+// strides, which share a cache set, do not evict each other.
+template <class T, bool kInto> void move_tile_of(char* matrix, Py_ssize_t stride, char* rows, Py_ssize_t row_length,
+                                                 Py_ssize_t height, Py_ssize_t width) {
+    constexpr Py_ssize_t w = sizeof(T);
+    for (Py_ssize_t j0 = 0; j0 < width; j0 += 8) {
+        Py_ssize_t n = std::min<Py_ssize_t>(8, width - j0);
+        for (Py_ssize_t i = 0; i < height; i++) {
+            char *strided = matrix + i * w + j0 * stride, *flat = rows + (i * row_length + j0) * w;
+            for (Py_ssize_t j = 0; j < n; j++) {
+                if (kInto) __builtin_memcpy(flat + j * w, strided + j * stride, w);
+                else __builtin_memcpy(strided + j * stride, flat + j * w, w);
+            }
+        }
+    }
+}
+template <bool kInto> void move_tile(Py_ssize_t itemsize, char* matrix, Py_ssize_t stride, char* rows,
+                                     Py_ssize_t row_length, Py_ssize_t height, Py_ssize_t width) {
+    switch (itemsize) {
+    case 1: return move_tile_of<uint8_t, kInto>(matrix, stride, rows, row_length, height, width);
+    case 2: return move_tile_of<uint16_t, kInto>(matrix, stride, rows, row_length, height, width);
+    case 4: return move_tile_of<uint32_t, kInto>(matrix, stride, rows, row_length, height, width);
+    case 8: return move_tile_of<uint64_t, kInto>(matrix, stride, rows, row_length, height, width);
+    default: return move_tile_of<Bytes16, kInto>(matrix, stride, rows, row_length, height, width);
+    }
+}
+
+}  // namespace la

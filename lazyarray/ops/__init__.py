@@ -1,0 +1,1 @@
+"""The operations: one place for each, with type rule, kernel, gradient and docstring."""

@@ -1,0 +1,627 @@
+"""Indexing by arrays: rows taken, put and added by index, and the parsing of NumPy's index expressions.
+
+An index into several axes becomes one flat C-order index of rows; whatever lies behind the last indexed axis is a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazyarray import _ir, _loops
+from lazyarray._ir import Node, registry
+from lazyarray.dtypes import INTP, canonical
+from lazyarray.errors import ArrayIndexError, OptionError, ShapeError, fail, require
+
+from .define import arrayop, composite, normalize_axis
+from .shaping import (
+    Shape,
+    broadcast_to,
+    common_shape,
+    empty,
+    expand_dims,
+    full,
+    positions,
+    ravel,
+    reshape,
+)
+
+# ---- rows by index
+
+
+def row_rule(op: str, x: Node, idx: Node, values: Node | None) -> None:
+    """Check the types that the row ops share."""
+    fits = x.ndim > 0 and idx.ndim == 1 and idx.dtype is INTP
+    fits = fits and (values is None or values.shape == (*idx.shape, *x.shape[1:]))
+    got = "" if values is None else f", values {values.shape}"
+    require(fits, ShapeError, op, f"rows of {x.shape} by index {idx.shape}{got} do not fit")
+
+
+def row_bytes(kind: Any) -> int:
+    """The size of one row of a value."""
+    return math.prod(kind.shape[1:]) * kind.itemsize
+
+
+@arrayop(dear=False)
+def take_rows(x: Node, idx: Node) -> Any:
+    """Rows of `x` by index.
+
+    Parameters
+    ----------
+    x : array, shape (n, ...)
+    idx : array, shape (m,), int64
+        Known to be in bounds: see `flat_index`.
+
+    Returns
+    -------
+    array, shape (m, ...)
+    """
+    row_rule("take_rows", x, idx, None)
+    return (x, idx), (*idx.shape, *x.shape[1:]), x.dtype, {}
+
+
+@take_rows.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    return _loops.take_rows(row_bytes(inputs[0]), inputs[0].shape[0], inputs[1].shape[0])
+
+
+@take_rows.vjp
+def _(g: Node, y: Node, x: Node, idx: Node) -> Any:
+    return add_rows(full(x.shape, 0, x.dtype), idx, g), None
+
+
+@arrayop(inplace=True, dear=False)
+def put_rows(base: Node, idx: Node, values: Node) -> Any:
+    """`base` with rows replaced, in order: of equal indices the last one stays.
+
+    Parameters
+    ----------
+    base : array, shape (n, ...)
+    idx : array, shape (m,), int64
+        Known to be in bounds.
+    values : array, shape (m, ...), cast to the dtype of `base`
+
+    Returns
+    -------
+    array, shape (n, ...)
+    """
+    row_rule("put_rows", base, idx, values)
+    return (base, idx, _ir.cast(values, base.dtype)), base.shape, base.dtype, {}
+
+
+@put_rows.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    return _loops.put_rows(row_bytes(out), out.shape[0], inputs[1].shape[0])
+
+
+@put_rows.vjp
+def _(g: Node, y: Node, base: Node, idx: Node, values: Node) -> Any:
+    old = None
+    if base.tracked:
+        old = put_rows(g, idx, full(values.shape, 0, values.dtype))
+    taken = None
+    if values.tracked:
+        # Only the row that was written last is in the result.
+        turn = positions(idx.shape)
+        last = take_rows(put_rows(empty(base.shape[:1], INTP), idx, turn), idx)
+        stays = registry["equal"](last, turn)
+        stays = reshape(stays, (*idx.shape, *(1,) * (g.ndim - 1)))
+        taken = registry["where"](stays, take_rows(g, idx), full((), 0, g.dtype))
+    return old, None, taken
+
+
+@arrayop(inplace=True)
+def add_rows(base: Node, idx: Node, values: Node) -> Any:
+    """`base` with values added to rows, in the order of the index; equal indices add up.
+
+    Parameters
+    ----------
+    base : array, shape (n, ...)
+    idx : array, shape (m,), int64
+        Known to be in bounds.
+    values : array, shape (m, ...), cast to the dtype of `base`
+
+    Returns
+    -------
+    array, shape (n, ...)
+    """
+    row_rule("add_rows", base, idx, values)
+    return (base, idx, _ir.cast(values, base.dtype)), base.shape, base.dtype, {}
+
+
+@add_rows.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    n, m = out.shape[0], inputs[1].shape[0]
+    return _loops.add_rows(out.dtype, n, m, math.prod(out.shape[1:]))
+
+
+@add_rows.vjp
+def _(g: Node, y: Node, base: Node, idx: Node, values: Node) -> Any:
+    return g, None, take_rows(g, idx)
+
+
+@arrayop(fallible=True)
+def flat_index(*indices: Node, dims: Shape) -> Any:
+    """The flat C-order index that several indices form; negative ones count from the end.
+
+    Parameters
+    ----------
+    *indices : arrays, shapes that broadcast, integer
+    dims : tuple of int
+        The extent that each one indexes.
+
+    Returns
+    -------
+    array, the broadcast shape, int64
+
+    Raises
+    ------
+    ArrayIndexError
+        Where one is out of bounds.
+    """
+    for idx in indices:
+        require(idx.dtype.kind in "iu", ArrayIndexError, "index", "arrays used as indices must be of integer (or boolean) type")
+    shape = common_index_shape(indices)
+    inputs = tuple(broadcast_to(_ir.cast(idx, INTP), shape) for idx in indices)
+    return inputs, shape, INTP, {"dims": tuple(dims)}
+
+
+@flat_index.native
+def _(inputs: Any, out: Any, layouts: Any, dims: Shape) -> Any:
+    return _loops.flat_index(dims, out.size)
+
+
+flat_index.constant = True
+
+
+def common_index_shape(indices: Sequence[Any]) -> Shape:
+    """The shape that index arrays broadcast to."""
+    try:
+        return _ir.broadcast_shapes(*[idx.shape for idx in indices])
+    except ShapeError:
+        shapes = " ".join(str(idx.shape) for idx in indices)
+        fail(ArrayIndexError, "index",
+             f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}")  # fmt: skip
+
+
+# ---- several axes as rows
+
+
+def spread(x: Node, lead: Shape, at: int) -> Node:
+    """`x` with axes of extent 1 around it: its first axis at `at` of a shape like `lead`."""
+    return reshape(x, (*(1,) * at, *x.shape, *(1,) * (len(lead) - at - x.ndim)))
+
+
+def row_index(
+    shape: Shape, axes: Sequence[int], indices: Sequence[Node], place: int, checked: bool = False
+) -> Node:
+    """The flat index of the rows of a value that index arrays choose.
+
+    `axes` rise; what the arrays broadcast to stands at `place` of the result, the axes between and
+    before in order. `checked` indices are known to be in bounds and not negative.
+    """
+    last = axes[-1]
+    wide = common_index_shape(indices)
+    others = [i for i in range(last + 1) if i not in axes]
+    lead = (*(shape[i] for i in others[:place]), *wide, *(shape[i] for i in others[place:]))
+    strides = _ir.c_strides(shape[: last + 1], 1)
+    terms = []
+    if checked or last - axes[0] >= len(axes):
+        for axis, idx in zip(axes, indices, strict=True):
+            one = _ir.cast(idx, INTP) if checked else flat_index(idx, dims=(shape[axis],))
+            one = broadcast_to(one, wide) if len(axes) == 1 else one
+            one = one if one.ndim == len(wide) else spread(one, wide, len(wide) - one.ndim)
+            terms.append(scaled(spread(one, lead, place), strides[axis]))
+    else:
+        dims = shape[axes[0] : last + 1]
+        terms.append(spread(flat_index(*indices, dims=dims), lead, place))
+    before, start = others[:place], 0
+    if before and before == list(range(place)):
+        # Leading axes in one: a single index counts through them.
+        count = positions(tuple(shape[i] for i in before))
+        terms.append(scaled(spread(count, lead, 0), strides[place - 1]))
+        start = place
+    for turn, axis in enumerate(others[start:], start):
+        at = turn if turn < place else turn + len(wide)
+        terms.append(scaled(spread(positions((shape[axis],)), lead, at), strides[axis]))
+    out = terms[0]
+    for term in terms[1:]:
+        out = out + term
+    return broadcast_to(out, lead)
+
+
+def scaled(idx: Node, stride: int) -> Node:
+    """`idx` in units of a stride."""
+    return idx if stride == 1 else idx * stride
+
+
+def rows_of(x: Node, last: int) -> Node:
+    """`x` as rows: the axes up to `last` in one."""
+    return reshape(x, (math.prod(x.shape[: last + 1]), *x.shape[last + 1 :]))
+
+
+def gather_axes(
+    x: Node, axes: Sequence[int], indices: Sequence[Node], place: int, checked: bool = False
+) -> Node:
+    """What NumPy's ``x[..., i, j, ...]`` reads: arrays index `axes`, their shape stands at `place`."""
+    flat = row_index(x.shape, axes, indices, place, checked)
+    taken = take_rows(rows_of(x, axes[-1]), ravel(flat))
+    return reshape(taken, (*flat.shape, *x.shape[axes[-1] + 1 :]))
+
+
+def scatter_axes(
+    x: Node,
+    axes: Sequence[int],
+    indices: Sequence[Node],
+    place: int,
+    values: Node,
+    write: Callable[[Node, Node, Node], Node] = put_rows,
+) -> Node:
+    """`x` after NumPy's ``x[..., i, j, ...] = values``, or with `write=add_rows`, after adding."""
+    flat = row_index(x.shape, axes, indices, place)
+    row = x.shape[axes[-1] + 1 :]
+    shape = (*flat.shape, *row)
+    values = value_for(values, shape)
+    out = write(rows_of(x, axes[-1]), ravel(flat), reshape(values, (flat.size, *row)))
+    return reshape(out, x.shape)
+
+
+def value_for(values: Node, shape: Shape) -> Node:
+    """`values` broadcast to the shape they are assigned to; further leading axes of 1 are dropped."""
+    extra = values.ndim - len(shape)
+    if extra > 0 and all(n == 1 for n in values.shape[:extra]):
+        values = reshape(values, values.shape[extra:])
+    try:
+        return broadcast_to(values, shape)
+    except ShapeError:
+        fail(ShapeError, "index", f"shape mismatch: value array of shape {values.shape} could not be "
+             f"broadcast to indexing result of shape {shape}")  # fmt: skip
+
+
+def gather(x: Node, indices: Sequence[Node]) -> Node:
+    """``x[i, j, ...]`` with integer arrays for the leading axes."""
+    return gather_axes(x, range(len(indices)), indices, 0)
+
+
+def scatter(x: Node, indices: Sequence[Node], values: Node) -> Node:
+    """`x` after ``x[i, j, ...] = values``."""
+    return scatter_axes(x, range(len(indices)), indices, 0, values)
+
+
+@composite
+def scatter_add(x: Node, indices: Any, values: Node) -> Node:
+    """`x` with `values` added at integer indices of its leading axes; equal indices add up.
+
+    Parameters
+    ----------
+    x : array, shape (n, ...)
+    indices : array or sequence of arrays, integer
+    values : array, shape that broadcasts to that of ``x[indices]``
+
+    Returns
+    -------
+    array, the shape and dtype of `x`
+
+    Raises
+    ------
+    ArrayIndexError
+        Where an index is out of bounds.
+
+    Notes
+    -----
+    Added in the C order of the index, so that the result does not depend on how the work is split.
+    """
+    found = tuple(indices) if isinstance(indices, tuple | list) else (indices,)
+    return scatter_axes(x, range(len(found)), found, 0, values, add_rows)
+
+
+MODES = ("raise", "wrap", "clip")
+
+
+def bounded(idx: Node, extent: int, mode: str, op: str) -> tuple[Node, bool]:
+    """An index by mode, and whether it is now known to be in bounds."""
+    require(mode in MODES, OptionError, op, f"mode {mode!r} is not one of {', '.join(MODES)}")
+    if mode == "raise":
+        return idx, False
+    require(extent > 0 or not idx.size, ArrayIndexError, op, "cannot take from an empty axis")
+    idx = _ir.cast(idx, INTP)
+    if mode == "wrap":
+        return registry["remainder"](idx, max(extent, 1)), True
+    top = registry["minimum"](idx, max(extent - 1, 0))
+    return registry["maximum"](top, 0), True
+
+
+@composite
+def take(x: Node, indices: Node, axis: int | None = None, mode: str = "raise") -> Node:
+    """Elements of `x` along an axis, by index.
+
+    Parameters
+    ----------
+    x : array, any shape
+    indices : array, any shape, integer
+    axis : int, optional
+        Without it the flattened array is used.
+    mode : {'raise', 'wrap', 'clip'}, default 'raise'
+        What happens to an index out of bounds; with 'raise' negative ones count from the end.
+
+    Returns
+    -------
+    array, the shape of `x` with `axis` replaced by the shape of `indices`
+
+    Raises
+    ------
+    ArrayIndexError
+        Where an index is out of bounds and `mode` is 'raise'.
+    """
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = normalize_axis(axis, x.ndim, "take")
+    idx, checked = bounded(indices, x.shape[axis], mode, "take")
+    return gather_axes(x, (axis,), (idx,), axis, checked)
+
+
+def along_index(shape: Shape, indices: Node, axis: int, op: str) -> tuple[Node, Shape]:
+    """The flat index of elements chosen along an axis, and the shape `x` has to be broadcast to."""
+    require(indices.dtype.kind in "iu", ArrayIndexError, op, "`indices` must be an integer array")
+    require(indices.ndim == len(shape), ShapeError, op, "`indices` and `arr` must have the same number of dimensions")
+    cross = (*shape[:axis], 1, *shape[axis + 1 :])
+    try:
+        wide = _ir.broadcast_shapes(cross, indices.shape)
+    except ShapeError:
+        fail(ArrayIndexError, op, f"indices of shape {indices.shape} do not fit shape {shape} along axis {axis}")
+    full_shape = (*wide[:axis], shape[axis], *wide[axis + 1 :])
+    strides = _ir.c_strides(full_shape, 1)
+    flat = scaled(flat_index(indices, dims=(shape[axis],)), strides[axis])
+    if axis > 0:
+        count = positions(wide[:axis])
+        flat = flat + scaled(spread(count, wide, 0), strides[axis - 1])
+    if axis + 1 < len(wide):
+        flat = flat + spread(positions(wide[axis + 1 :]), wide, axis + 1)
+    return broadcast_to(flat, wide), full_shape
+
+
+@composite
+def take_along_axis(x: Node, indices: Node, axis: int | None = -1) -> Node:
+    """Pick elements along an axis, each by its own index.
+
+    Parameters
+    ----------
+    x : array, any shape
+    indices : array, integer
+        As many dimensions as `x`; the other axes broadcast.
+    axis : int or None, default -1
+        None stands for the flattened array.
+
+    Returns
+    -------
+    array, the shape of `indices` broadcast with `x` in the other axes
+
+    Raises
+    ------
+    ArrayIndexError
+        Where an index is out of bounds.
+    """
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = normalize_axis(axis, x.ndim, "take_along_axis")
+    flat, shape = along_index(x.shape, indices, axis, "take_along_axis")
+    source = broadcast_to(x, shape)
+    return reshape(take_rows(reshape(source, (source.size,)), ravel(flat)), flat.shape)
+
+
+@composite
+def put_along_axis(x: Node, indices: Node, values: Node, axis: int | None = -1) -> Node:
+    """`x` with elements along an axis replaced, each by its own index.
+
+    Parameters
+    ----------
+    x : array, any shape
+    indices : array, integer
+        As many dimensions as `x`; the other axes broadcast to those of `x`.
+    values : array, shape that broadcasts to that of the indices
+    axis : int or None, default -1
+
+    Returns
+    -------
+    array, the shape and dtype of `x`
+    """
+    old = x.shape
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = normalize_axis(axis, x.ndim, "put_along_axis")
+    flat, shape = along_index(x.shape, indices, axis, "put_along_axis")
+    require(shape == x.shape, ArrayIndexError, "put_along_axis", f"indices of shape {indices.shape} do not fit shape {x.shape}")
+    new = ravel(value_for(values, flat.shape))
+    return reshape(put_rows(ravel(x), ravel(flat), new), old)
+
+
+@composite
+def one_hot(indices: Node, depth: int, dtype: Any = np.float32) -> Node:
+    """Ones at an index along a new last axis, zeros elsewhere.
+
+    Parameters
+    ----------
+    indices : array, any shape, integer
+    depth : int
+        The extent of the new axis.
+    dtype : dtype, default float32
+
+    Returns
+    -------
+    array, shape (*indices.shape, depth)
+        All zeros where the index is outside 0 to depth - 1.
+    """
+    require(indices.dtype.kind in "iu", ArrayIndexError, "one_hot", f"indices must be integers, got {indices.dtype}")
+    hit = registry["equal"](expand_dims(indices, -1), positions((int(depth),)))
+    return _ir.cast(hit, canonical(dtype, "one_hot"))
+
+
+# ---- NumPy's index expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index expression, taken apart: a View, and arrays that index some axes of what it shows."""
+
+    shape: Shape
+    strides: Shape
+    offset: int  # in bytes, from the start of the indexed View
+    axes: tuple[int, ...]  # of the View, rising
+    arrays: tuple[Any, ...]  # one for each axis
+    place: int  # where in the result the shape of the arrays stands
+    scalar: bool  # every axis has its integer and there is no Ellipsis: NumPy gives a scalar
+
+
+Nonzero = Callable[[Any], tuple[Any, ...]]
+INVALID = (
+    "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean "
+    "arrays are valid indices"
+)
+
+
+def parse_index(
+    shape: Shape, strides: Shape, index: Any, nonzero: Nonzero = np.nonzero
+) -> Index:
+    """Take NumPy's ``x[index]`` apart.
+
+    Parameters
+    ----------
+    shape, strides : tuple of int
+        Of the View that is indexed; strides in bytes.
+    index : object
+        An int, slice, None, Ellipsis, bool, array, list, or a tuple of these. An array is anything
+        with a shape and a dtype.
+    nonzero : callable, optional
+        Gives the integer index arrays for a boolean mask; for one without dimensions, a single
+        array of no or one zero.
+
+    Raises
+    ------
+    ArrayIndexError
+        When an integer is out of bounds, there are too many indices, a mask does not fit, or an
+        index is of another kind.
+    """
+    items = [item for part in as_items(index) for item in expand_mask(part, nonzero)]
+    items = fill_ellipsis(items, len(shape))
+    spans, seen = [], 0
+    for kind, value in items:
+        check_mask(kind, value, shape, seen)
+        spans.append(seen)
+        seen += kind in CONSUMING
+    fancy = any(kind in ("array", "mask", "flag") for kind, _ in items)
+    out_shape: list[int] = []
+    out_strides: list[int] = []
+    offset = 0
+    axes: list[int] = []
+    arrays: list[Any] = []
+    group: list[int] = []  # turns of the items that index by arrays, integers among them
+    place = 0
+    for turn, ((kind, value), axis) in enumerate(zip(items, spans, strict=True)):
+        if kind in ("array", "mask", "flag", "int"):
+            place = len(out_shape) - len(axes) if not group else place
+            group.append(turn)
+        if kind == "new":
+            out_shape.append(1)
+            out_strides.append(0)
+        elif kind == "int":
+            offset += in_bounds(value, shape[axis], axis) * strides[axis]
+        elif kind == "slice":
+            start, count, step = slice_span(value, shape[axis])
+            offset += start * strides[axis] if count else 0
+            out_shape.append(count)
+            out_strides.append(step * strides[axis])
+        elif kind != "rest":
+            axes.append(len(out_shape))
+            arrays.append(value if kind == "array" else value[0])
+            out_shape.append(1 if kind == "flag" else shape[axis])
+            out_strides.append(0 if kind == "flag" else strides[axis])
+    if group and group[-1] - group[0] >= len(group):
+        place = 0
+    scalar = not out_shape and not any(kind == "rest" for kind, _ in items)
+    offset = offset if 0 not in out_shape else 0
+    return Index(tuple(out_shape), tuple(out_strides), offset, tuple(axes), tuple(arrays),
+                 place if fancy else 0, scalar)  # fmt: skip
+
+
+CONSUMING = ("int", "slice", "array", "mask")
+
+
+def as_items(index: Any) -> tuple[Any, ...]:
+    """The parts of an index expression."""
+    return index if isinstance(index, tuple) else (index,)
+
+
+def expand_mask(part: Any, nonzero: Nonzero) -> list[tuple[str, Any]]:
+    """One part of an index as (kind, value) items; a mask gives one for each of its axes."""
+    if part is None:
+        return [("new", None)]
+    if part is Ellipsis:
+        return [("rest", None)]
+    if isinstance(part, slice):
+        return [("slice", part)]
+    if isinstance(part, bool | np.bool_):
+        return [("flag", (np.zeros(int(part), INTP),))]
+    if isinstance(part, list | tuple):
+        part = np.asarray(part)
+        if not part.size and part.dtype.kind == "f":
+            part = part.astype(INTP)
+    if not hasattr(part, "dtype") or not hasattr(part, "shape"):
+        return [("int", as_integer(part))]
+    kind = np.dtype(part.dtype).kind
+    if kind == "b":
+        if part.shape == ():
+            known = isinstance(part, np.ndarray)
+            return [("flag", (np.zeros(int(part), INTP),) if known else nonzero(part))]
+        found = nonzero(part)
+        return [("mask", pair) for pair in zip(found, part.shape, strict=True)]
+    if kind not in "iu":
+        raise ArrayIndexError(INVALID if part.shape == () else "arrays used as indices must be of integer (or boolean) type")
+    if part.shape == () and isinstance(part, np.generic | np.ndarray):
+        return [("int", int(part))]
+    return [("array", part)]
+
+
+def as_integer(part: Any) -> int:
+    """An integer index."""
+    try:
+        return int(part.__index__())
+    except (AttributeError, TypeError):
+        raise ArrayIndexError(INVALID) from None
+
+
+def fill_ellipsis(items: list[tuple[str, Any]], ndim: int) -> list[tuple[str, Any]]:
+    """Write out what an Ellipsis, or the lack of further indices, stands for."""
+    spots = [i for i, (kind, _) in enumerate(items) if kind == "rest"]
+    require(len(spots) < 2, ArrayIndexError, "", "an index can only have a single ellipsis ('...')")
+    used = sum(kind in CONSUMING for kind, _ in items)
+    if used > ndim:
+        raise ArrayIndexError(f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed")
+    at = spots[0] if spots else len(items)
+    whole = [("slice", slice(None))] * (ndim - used)
+    return [*items[: at + 1], *whole, *items[at + 1 :]] if spots else items + whole
+
+
+def check_mask(kind: str, value: Any, shape: Shape, axis: int) -> None:
+    """Raise where a mask's extent is not that of the axis it indexes; as in NumPy, 0 fits any."""
+    if kind == "mask" and value[1] not in (0, shape[axis]):
+        raise ArrayIndexError(
+            f"boolean index did not match indexed array along axis {axis}; size of axis is "
+            f"{shape[axis]} but size of corresponding boolean axis is {value[1]}"
+        )
+
+
+def in_bounds(value: int, extent: int, axis: int) -> int:
+    """An integer index counted from the front."""
+    if not -extent <= value < extent:
+        raise ArrayIndexError(f"index {value} is out of bounds for axis {axis} with size {extent}")
+    return value % extent
+
+
+def slice_span(part: slice, extent: int) -> tuple[int, int, int]:
+    """(start, count, step) of a slice."""
+    start, stop, step = part.indices(extent)
+    return start, len(range(start, stop, step)), step

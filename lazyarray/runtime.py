@@ -1,0 +1,52 @@
+"""Flush, wait and statistics, for everything above."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lazyarray import _bind, _ir, _memory
+from lazyarray._ir import Node
+
+flush = _bind.flush
+wait = _bind.wait
+value = _bind.value
+Compiled = _bind.Compiled
+
+
+def start(nodes: Iterable[Node]) -> None:
+    """Let the engine compute these values; returns at once."""
+    flush(list(nodes))
+
+
+def stats() -> dict[str, int]:
+    """Count what has happened in this process.
+
+    Returns
+    -------
+    dict
+        ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``plan_hits`` (flushes that found
+        their plan), ``plans`` (cached), ``tasks`` (bound), ``inline`` (plans run by the thread that waited),
+        ``bytes_allocated`` (in total), ``bytes_in_use``, ``bytes_peak``, ``bytes_pooled``, ``tape_bytes`` (held by
+        tapes).
+    """
+    memory = _memory.stats()
+    return {
+        **_ir.counters(),
+        **_bind.counters(),
+        "bytes_allocated": memory["allocated"],
+        "bytes_in_use": memory["in_use"],
+        "bytes_peak": memory["peak"],
+        "bytes_pooled": memory["pooled"],
+    }
+
+
+def timed(fn: Callable[[], Any], finish: Callable[[Any], Any], repeat: int) -> float:
+    """Return the median seconds of `fn()` followed by `finish(result)`."""
+    spans = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        finish(fn())
+        spans.append(time.perf_counter() - begin)
+    return sorted(spans)[len(spans) // 2]

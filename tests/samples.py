@@ -1,0 +1,501 @@
+"""One row of samples for every registered op: what it is called with, and what must come out.
+
+A row is a list of `Sample`; a test fails when a registered op has none. A sample names the shapes
+of the array inputs and where their values lie; dtypes and layouts are the test's business. The
+reference is NumPy's function of the same name unless `reference` says otherwise; it is called with
+NumPy arrays and the sample's attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from lazyarray import _ir
+
+# Where values lie: an interval for floating inputs (both parts of complex ones), and one for
+# integers. Distinct multiples of a step, shuffled, keep central differences away from ties and
+# kinks.
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """How to fill an input: uniformly from an interval; `distinct` values lie well apart."""
+
+    low: float = -2.0
+    high: float = 2.0
+    int_low: int = -9
+    int_high: int = 9
+    distinct: bool = False
+    dtype: str | None = None  # fixed, whatever the test asks for
+    make: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None = None
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array of these values."""
+        dtype = np.dtype(self.dtype) if self.dtype is not None else dtype
+        if self.make is not None:
+            return np.asarray(self.make(rng, shape)).astype(dtype)
+        if dtype.kind == "b":
+            return rng.random(shape) < 0.5
+        if dtype.kind in "iu":
+            low = 0 if dtype.kind == "u" else self.int_low
+            return rng.integers(max(low, self.int_low), self.int_high + 1, shape).astype(dtype)
+        if dtype.kind == "c":
+            return (self._real(rng, shape) + 1j * self._real(rng, shape)).astype(dtype)
+        return self._real(rng, shape).astype(dtype)
+
+    def _real(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        if not self.distinct:
+            return rng.uniform(self.low, self.high, shape)
+        count = int(np.prod(shape))
+        steps = np.linspace(self.low, self.high, count + 2)[1:-1] + (self.high - self.low) / (
+            3 * count + 9
+        )
+        return rng.permutation(steps).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One way to call an op."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    values: Values | tuple[Values, ...] = Values()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    reference: Callable[..., Any] | None = None  # None: np.NAME
+    call: Callable[..., Any] | None = None  # call(op, *inputs, **attributes); None: just op(...)
+    kinds: str = "biufc"  # dtype kinds to try; where the reference raises TypeError, so must we
+    ulp: float = 0.0  # allowed units in the last place of the result's dtype; 0 asks for equal bits
+    wide: float = 0.0  # the same, relative to the result's largest element (sums that cancel)
+    offset: float = 0.0  # the same, in units of 1.0 (what cancels to 0)
+    gradient: tuple[int, ...] = ()  # inputs to check against central differences
+    second: bool = True  # check the gradient's gradient, too
+    complex_gradient: bool = False  # check it for complex inputs, too
+    arrays: bool = True  # callable from the array front end under its name
+
+    def draw(self, dtype: np.dtype, seed: int = 0) -> list[np.ndarray]:
+        """Return the inputs."""
+        rng = np.random.default_rng(seed)
+        values = (
+            self.values if isinstance(self.values, tuple) else (self.values,) * len(self.shapes)
+        )
+        return [v.draw(rng, s, dtype) for v, s in zip(values, self.shapes, strict=True)]
+
+
+PLAIN = Values()
+APART = Values(distinct=True)
+POSITIVE = Values(0.3, 3.0, int_low=1)
+UNIT = Values(-0.9, 0.9, int_low=0, int_high=1)
+ABOVE_ONE = Values(1.2, 4.0, int_low=1)
+NONZERO = Values(make=lambda rng, shape: rng.choice([-5, -4, -3, -2, -1, 1, 2, 3, 4, 5], shape))
+INDEX = Values(int_low=0, int_high=2, dtype="int64")
+BITS = Values(int_low=-128, int_high=127)
+MASK = Values(dtype="bool")
+
+SHAPE = (3, 4)
+ONE = (SHAPE,)
+TWO = (SHAPE, SHAPE)
+BROADCAST = ((3, 1, 4), (5, 1))
+
+
+def unary(values: Values = PLAIN, **options: Any) -> list[Sample]:
+    """Samples of an elementwise op of one input."""
+    return [
+        Sample(ONE, values, **options),
+        Sample(((),), values, **options),
+        Sample(((0, 3),), values, **options),
+    ]
+
+
+def smooth(values: Values = PLAIN, **options: Any) -> list[Sample]:
+    """Samples of an elementwise op of one input with a gradient."""
+    options = {"gradient": (0,), "ulp": 4, **options}
+    return unary(values, **options)
+
+
+def binary(left: Values = PLAIN, right: Values | None = None, **options: Any) -> list[Sample]:
+    """Samples of an elementwise op of two inputs."""
+    values = (left, left if right is None else right)
+    options.setdefault("gradient", ())
+    return [
+        Sample(shapes, values, **options) for shapes in (TWO, BROADCAST, ((), (4,)), ((0, 3), (3,)))
+    ]
+
+
+BOTH: dict[str, Any] = {"gradient": (0, 1)}
+LIBM: dict[str, Any] = {"ulp": 4}
+ROUNDED: dict[str, Any] = {"ulp": 64, "wide": 64}
+
+
+def scipy_logsumexp(a: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
+    return special.logsumexp(a, axis=axis, keepdims=keepdims)
+
+
+def stacked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` taking its arrays as one list."""
+    return lambda *arrays, **attributes: function(list(arrays), **attributes)
+
+
+def reduced(
+    values: Values = PLAIN,
+    axes: tuple[Any, ...] = (None, 0, -1, (0, 2), (), (1, 2)),
+    **options: Any,
+) -> list[Sample]:
+    """Samples of a reduction of (3, 4, 5), empty and 0-d arrays, without and with keepdims."""
+    rows = [Sample(((3, 4, 5),), values, {"axis": axis}, **options) for axis in axes]
+    rows.append(Sample(((3, 4, 5),), values, {"axis": 1, "keepdims": True}, **options))
+    rows.append(Sample(((3, 0, 5),), values, {"axis": 2}, **options))
+    rows.append(Sample(((),), values, **options))
+    return rows
+
+
+def scanned(values: Values, **options: Any) -> list[Sample]:
+    """Samples of a scan."""
+    rows = [Sample(((3, 4, 2),), values, {"axis": axis}, **options) for axis in (None, 0, 1, -1)]
+    return [*rows, Sample(((),), values, **options)]
+
+
+def philox() -> list[Sample]:
+    """Samples of keyed random numbers; their values are checked in test_random.py."""
+    word = Values(int_low=0, int_high=1 << 20, dtype="uint64")
+    place = Values(make=lambda rng, shape: np.arange(np.prod(shape)).reshape(shape), dtype="int64")
+    return [
+        Sample(((4, 5), (), ()), (place, word, word), reference=unchecked, kinds="f", arrays=False)
+    ]
+
+
+def unchecked(*inputs: Any, **attributes: Any) -> None:
+    """Stand for a reference where there is none: the op must run."""
+
+
+TIE = Values(make=lambda rng, shape: rng.integers(-2, 3, shape))
+ZEROS = Values(make=lambda rng, shape: rng.choice([0.0, 1.5, -0.5, 2.0], shape), dtype=None)
+STEEP = Values(-30.0, 30.0, int_low=-30, int_high=30, distinct=True)
+
+
+def gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
+    if approximate:
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + special.erf(x / np.sqrt(2).astype(x.dtype)).astype(x.dtype))
+
+
+def angle(z: np.ndarray, deg: bool = False) -> np.ndarray:
+    found = np.arctan2(z.imag if z.dtype.kind == "c" else 0, z.real)
+    return found * (180 / np.pi) if deg else found
+
+
+def topk(a: np.ndarray, k: int, axis: int = -1) -> np.ndarray:
+    order = np.flip(np.argsort(np.flip(a, axis), axis, kind="stable"), axis)
+    return np.take(a.shape[axis] - 1 - order, np.arange(k), axis)
+
+
+SAMPLES: dict[str, list[Sample]] = {
+    # ---- arithmetic
+    "add": binary(**BOTH, complex_gradient=True),
+    "subtract": binary(**BOTH, complex_gradient=True),
+    "multiply": binary(**BOTH, complex_gradient=True),
+    "divide": binary(APART, NONZERO, **BOTH, complex_gradient=True),
+    "floor_divide": binary(APART, NONZERO),
+    "remainder": binary(APART, Values(0.7, 3.0, int_low=1), **BOTH),
+    "fmod": binary(APART, Values(0.7, 3.0, int_low=1), **BOTH),
+    "float_power": binary(POSITIVE, APART, **BOTH, **LIBM, complex_gradient=True),
+    "pow": binary(
+        POSITIVE,
+        Values(-2, 2, int_low=0, int_high=5),
+        **BOTH,
+        **LIBM,
+        reference=np.power,
+        arrays=False,
+    ),
+    "power": [
+        *binary(
+            POSITIVE, Values(-2, 2, int_low=0, int_high=5), **BOTH, **LIBM, complex_gradient=True
+        ),
+        Sample(
+            ONE,
+            APART,
+            call=lambda op, x: op(x, 3),
+            reference=lambda x: np.power(x, 3),
+            gradient=(0,),
+            **LIBM,
+        ),
+        Sample(
+            ONE,
+            APART,
+            call=lambda op, x: op(x, 0),
+            reference=lambda x: np.power(x, 0),
+            gradient=(0,),
+        ),
+        Sample(
+            ONE,
+            POSITIVE,
+            call=lambda op, x: op(x, 0.5),
+            reference=lambda x: np.power(x, 0.5),
+            gradient=(0,),
+            **LIBM,
+        ),
+    ],
+    "_exponent": [
+        Sample(ONE, Values(int_low=0), reference=np.copy, kinds="i", arrays=False),
+        Sample(((0,),), reference=np.copy, kinds="i", arrays=False),
+    ],
+    "negative": smooth(ulp=0, complex_gradient=True),
+    "positive": smooth(ulp=0, complex_gradient=True),
+    "absolute": smooth(APART, ulp=0, complex_gradient=True),
+    "fabs": smooth(APART, ulp=0),
+    "sign": smooth(APART, ulp=0, complex_gradient=True),
+    "square": smooth(ulp=0, complex_gradient=True),
+    "sqrt": smooth(POSITIVE, ulp=0, complex_gradient=True),
+    "cbrt": smooth(POSITIVE),
+    "reciprocal": smooth(POSITIVE, ulp=0, complex_gradient=True),
+    "hypot": binary(POSITIVE, **BOTH, **LIBM),
+    "conjugate": smooth(ulp=0, complex_gradient=True),
+    # ---- exponentials and logarithms
+    "exp": smooth(complex_gradient=True),
+    "exp2": smooth(),
+    "expm1": smooth(complex_gradient=True),
+    "log": smooth(POSITIVE, complex_gradient=True),
+    "log2": smooth(POSITIVE, complex_gradient=True),
+    "log10": smooth(POSITIVE, complex_gradient=True),
+    "log1p": smooth(POSITIVE, complex_gradient=True),
+    "logaddexp": binary(**BOTH, **LIBM),
+    "logaddexp2": binary(**BOTH, **LIBM),
+    # ---- trigonometry
+    "sin": smooth(complex_gradient=True),
+    "cos": smooth(complex_gradient=True),
+    "tan": smooth(UNIT, complex_gradient=True),
+    "arcsin": smooth(UNIT, complex_gradient=True),
+    "arccos": smooth(UNIT, complex_gradient=True),
+    "arctan": smooth(UNIT, complex_gradient=True),
+    "arctan2": binary(POSITIVE, APART, **BOTH, **LIBM),
+    "sinh": smooth(complex_gradient=True),
+    "cosh": smooth(complex_gradient=True),
+    "tanh": smooth(UNIT, complex_gradient=True),
+    "arcsinh": smooth(UNIT, complex_gradient=True),
+    "arccosh": smooth(ABOVE_ONE, complex_gradient=True),
+    "arctanh": smooth(Values(-0.9, 0.9, int_low=0, int_high=0), complex_gradient=True),
+    "deg2rad": smooth(),
+    "rad2deg": smooth(),
+    # ---- extremes and rounding
+    "maximum": [*binary(APART, Values(-1.9, 2.1, distinct=True), **BOTH), *binary(TIE)],
+    "minimum": [*binary(APART, Values(-1.9, 2.1, distinct=True), **BOTH), *binary(TIE)],
+    "fmax": binary(APART, Values(-1.9, 2.1, distinct=True), **BOTH),
+    "fmin": binary(APART, Values(-1.9, 2.1, distinct=True), **BOTH),
+    "floor": smooth(APART, ulp=0),
+    "ceil": smooth(APART, ulp=0),
+    "trunc": smooth(APART, ulp=0),
+    "rint": smooth(APART, ulp=0),
+    "copysign": binary(APART, APART, gradient=(0,)),
+    "nextafter": binary(APART, APART, gradient=(0,), second=False),
+    "ldexp": binary(PLAIN, Values(int_low=-3, int_high=3, dtype="int64"), gradient=(0,)),
+    "heaviside": binary(TIE, PLAIN, gradient=(1,)),
+    "round": [
+        *(Sample(ONE, Values(-200, 200), {"decimals": d}, gradient=()) for d in (0, 1, -2)),
+        Sample(ONE, Values(int_low=-999, int_high=999), {"decimals": -2}, kinds="iu"),
+    ],
+    "clip": [
+        Sample(
+            (SHAPE, (), (4,)), (APART, Values(-1.5, -0.5), Values(0.5, 1.5)), gradient=(0, 1, 2)
+        ),
+        Sample(ONE, APART, {"a_min": None, "a_max": 1}, kinds="iufc", gradient=(0,)),
+        Sample(ONE, APART, {"a_min": -1, "a_max": None}, kinds="ifc", gradient=(0,)),
+    ],
+    # ---- truth
+    **{
+        name: [*binary(TIE), *binary(APART)]
+        for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    },
+    **{name: binary(TIE) for name in ("logical_and", "logical_or", "logical_xor")},
+    "logical_not": unary(TIE),
+    **{
+        name: unary(
+            Values(
+                make=lambda rng, shape: rng.choice(
+                    [0.0, -0.0, 1.0, -2.5, np.nan, np.inf, -np.inf], shape
+                )
+            ),
+            kinds="fc",
+        )
+        for name in ("isnan", "isinf", "isfinite", "signbit")
+    },
+    # ---- bits and integers
+    "bitwise_and": binary(BITS),
+    "bitwise_or": binary(BITS),
+    "bitwise_xor": binary(BITS),
+    "invert": unary(BITS),
+    "left_shift": binary(BITS, Values(int_low=0, int_high=70)),
+    "right_shift": binary(BITS, Values(int_low=0, int_high=70)),
+    "bitwise_count": unary(BITS),
+    "gcd": binary(BITS),
+    "lcm": binary(Values(int_low=-12, int_high=10)),
+    # ---- conversion, choice, position
+    "where": [
+        Sample(((3, 1), *shapes), (MASK, PLAIN, PLAIN), gradient=(1, 2), complex_gradient=True)
+        for shapes in (((3, 4), (3, 4)), ((), (4,)), ((2, 3, 1), (3, 1)))
+    ],
+    "cast": [
+        Sample(
+            ONE,
+            Values(int_low=0),
+            call=lambda op, x, dtype: _ir.cast(x, np.dtype(dtype)),
+            reference=lambda x, dtype: (
+                x.real if x.dtype.kind == "c" and np.dtype(dtype).kind != "c" else x
+            ).astype(dtype),
+            attributes={"dtype": dtype},
+            kinds="biuf" if dtype == "bool" else "biufc",
+            gradient=(0,) if dtype in ("float64", "complex128") else (),
+            arrays=False,
+        )
+        for dtype in (
+            "bool",
+            "int8",
+            "int64",
+            "uint16",
+            "float16",
+            "float32",
+            "float64",
+            "complex64",
+            "complex128",
+        )
+    ],
+    "stop_gradient": unary(reference=np.copy),
+    "iota": [
+        Sample(
+            (),
+            call=lambda op: op.node((), (3, 4), np.dtype(np.int64)),
+            reference=lambda: np.arange(12).reshape(3, 4),
+            arrays=False,
+        )
+    ],
+    "real": smooth(ulp=0, complex_gradient=True),
+    "imag": unary(complex_gradient=True, gradient=(0,)),
+    "angle": [
+        Sample(ONE, APART, {"deg": deg}, angle, gradient=(0,), complex_gradient=True, ulp=8)
+        for deg in (False, True)
+    ],
+    # ---- special functions
+    "erf": smooth(reference=special.erf, complex_gradient=True),
+    "erfc": smooth(reference=special.erfc, complex_gradient=True),
+    "erfinv": smooth(UNIT, reference=special.erfinv),
+    "expit": smooth(reference=special.expit),
+    "logit": smooth(Values(0.1, 0.9, int_low=0, int_high=1), reference=special.logit),
+    "gammaln": smooth(POSITIVE, reference=special.gammaln),
+    "digamma": smooth(POSITIVE, reference=special.digamma),
+    "zeta": binary(
+        ABOVE_ONE, POSITIVE, gradient=(1,), reference=special._ufuncs._zeta, kinds="biuf", **LIBM
+    ),
+    # ---- activations
+    "relu": smooth(APART, reference=lambda x: np.maximum(x, 0), ulp=0, kinds="iuf"),
+    "leaky_relu": smooth(
+        APART, reference=lambda x: np.where(x > 0, x, x * 0.01), ulp=0, kinds="iuf"
+    ),
+    "elu": smooth(
+        APART, reference=lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), kinds="f"
+    ),
+    "softplus": smooth(STEEP, reference=lambda x: np.logaddexp(x, 0), kinds="f"),
+    "sigmoid": smooth(reference=lambda x: special.expit(x).astype(x.dtype), kinds="f"),
+    "silu": smooth(reference=lambda x: x * special.expit(x).astype(x.dtype), kinds="f"),
+    "softsign": smooth(APART, reference=lambda x: x / (1 + np.abs(x)), kinds="f"),
+    "gelu": [
+        *smooth(reference=gelu, ulp=16, kinds="f"),
+        Sample(ONE, PLAIN, {"approximate": True}, gelu, ulp=32, gradient=(0,), kinds="f"),
+    ],
+    # ---- reductions
+    "sum": [
+        *reduced(gradient=(0,), complex_gradient=True, **ROUNDED),
+        Sample(
+            ((3, 4, 5),),
+            attributes={"axis": 1, "dtype": "float64"},
+            gradient=(0,),
+            kinds="biuf",
+            **ROUNDED,
+        ),
+        Sample(((3, 4, 5),), attributes={"axis": 1, "dtype": "int32"}, kinds="biu"),
+        Sample(((0, 3),), attributes={"axis": 0}),
+        Sample(((70, 300),), attributes={"axis": 1}, **ROUNDED),
+    ],
+    "prod": [
+        *reduced(gradient=(0,), complex_gradient=True, **ROUNDED),
+        Sample(
+            ((4, 5),),
+            ZEROS,
+            {"axis": 1},
+            gradient=(0,),
+            kinds="fc",
+            complex_gradient=True,
+            **ROUNDED,
+        ),
+        Sample(((3, 4),), attributes={"axis": 0, "dtype": "float32"}, kinds="biuf", **ROUNDED),
+        Sample(((0, 3),), attributes={"axis": 0}),
+    ],
+    "min": reduced(APART, gradient=(0,)),
+    "max": reduced(APART, gradient=(0,)),
+    "argmin": reduced(TIE, (None, 0, 1, -1)),
+    "argmax": reduced(TIE, (None, 0, 1, -1)),
+    "any": reduced(TIE),
+    "all": reduced(TIE),
+    "mean": reduced(axes=(None, 0, (0, 2)), gradient=(0,), complex_gradient=True, **ROUNDED),
+    "var": [
+        *reduced(axes=(None, 0, (0, 2)), gradient=(0,), complex_gradient=True, ulp=512, offset=512),
+        Sample(((3, 4, 5),), attributes={"axis": 1, "ddof": 1}, gradient=(0,), ulp=512, offset=512),
+    ],
+    "std": [
+        Sample(
+            ((3, 4, 5),), attributes={"axis": axis, "ddof": 1}, gradient=(0,), ulp=512, offset=512
+        )
+        for axis in (None, 0, (0, 2))
+    ],
+    "ptp": reduced(APART, gradient=(0,)),
+    "count_nonzero": reduced(TIE, (None, 0, (0, 2))),
+    "logsumexp": reduced(reference=scipy_logsumexp, gradient=(0,), kinds="f", **ROUNDED),
+    "softmax": [
+        Sample(
+            ((3, 4),),
+            attributes={"axis": axis},
+            reference=special.softmax,
+            gradient=(0,),
+            kinds="f",
+            **ROUNDED,
+        )
+        for axis in (0, -1, None)
+    ],
+    "log_softmax": [
+        Sample(
+            ((3, 4),),
+            attributes={"axis": axis},
+            reference=special.log_softmax,
+            gradient=(0,),
+            kinds="f",
+            **ROUNDED,
+        )
+        for axis in (0, -1, None)
+    ],
+    "cumsum": scanned(PLAIN, gradient=(0,), complex_gradient=True),
+    "cumprod": [
+        *scanned(APART, gradient=(0,), complex_gradient=True),
+        Sample(((4, 5),), ZEROS, {"axis": 1}, gradient=(0,), second=False, kinds="fc"),
+    ],
+    # ---- sorting
+    "sort": [
+        Sample(((3, 4, 2),), APART, {"axis": axis}, gradient=(0,)) for axis in (0, 1, -1, None)
+    ],
+    "argsort": [
+        Sample(
+            ((3, 4, 2),), TIE, {"axis": axis}, lambda a, axis: np.argsort(a, axis, kind="stable")
+        )
+        for axis in (0, 1, -1, None)
+    ],
+    "topk": [
+        Sample(((3, 5, 2),), TIE, {"k": k, "axis": axis}, topk, kinds="biuf")
+        for k, axis in ((2, -1), (3, 1), (0, 0))
+    ],
+    # ---- keyed random numbers
+    **{
+        f"philox_{kind}_{dtype}": philox()
+        for kind, dtypes in (("uniform", "f"), ("normal", "f"), ("bits", "u"))
+        for dtype in (("float32", "float64") if dtypes == "f" else ("uint32", "uint64"))
+    },
+}

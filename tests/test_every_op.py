@@ -1,0 +1,257 @@
+"""Every registered op on its samples: against NumPy, and its gradients to second order."""
+
+import importlib
+import pkgutil
+import warnings
+
+import numpy as np
+import pytest
+from interpreter import evaluate
+from samples import SAMPLES, Sample
+
+import lazyarray.ops
+from lazyarray import _ir
+from lazyarray.autodiff import gradients
+from lazyarray.dtypes import SUPPORTED
+
+for module in pkgutil.iter_modules(lazyarray.ops.__path__):
+    importlib.import_module(f"lazyarray.ops.{module.name}")
+
+# Nodes that the array layer makes itself; what they do is tested through views and writes.
+STRUCTURE = {"view", "update", "place", "empty"}
+NAMES = sorted(SAMPLES)
+STEP = 1e-6  # of central differences
+
+
+def placed(x: np.ndarray, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (the memory, a view of it with the values of `x` in the given layout)."""
+    if layout == "transposed":
+        memory = np.ascontiguousarray(x.T)
+        return memory, memory.T
+    if layout == "strided":
+        memory = np.zeros([2 * n + 1 for n in x.shape], x.dtype)
+        seen = memory[tuple(slice(1, 2 * n, 2) for n in x.shape)][..., ::-1] if x.ndim else memory
+        seen[...] = x
+        return memory, seen
+    if layout == "broadcast" and x.ndim and x.shape[0]:
+        memory = np.ascontiguousarray(x[:1])
+        return memory, np.broadcast_to(memory, x.shape)
+    memory = np.array(x, order="C")
+    return memory, memory
+
+
+LAYOUTS = ("contiguous", "transposed", "strided", "broadcast")
+
+
+def leaf(memory: np.ndarray, seen: np.ndarray, values: dict) -> _ir.Node:
+    """Return a node for `seen`, a view of `memory`."""
+    base = _ir.placeholder(memory.shape, memory.dtype)
+    values[base.serial] = memory
+    offset = seen.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+    if not seen.size:
+        offset = 0
+    return _ir.view(base, seen.shape, seen.strides, offset, offset != 0)
+
+
+def reference(name: str, sample: Sample, inputs: list[np.ndarray]):
+    """Return NumPy's result, or TypeError where NumPy raises it."""
+    function = sample.reference or getattr(np, name)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return function(*[np.array(x, order="C") for x in inputs], **sample.attributes)
+        except TypeError:
+            return TypeError
+
+
+def recorded(name: str, sample: Sample, nodes: list):
+    """Return what the op gives on nodes."""
+    op = _ir.registry[name]
+    if sample.call is not None:
+        return sample.call(op, *nodes, **sample.attributes)
+    return op(*nodes, **sample.attributes)
+
+
+def as_list(result) -> list:
+    """Return the outputs of an op as a list."""
+    return list(result) if isinstance(result, tuple | list) else [result]
+
+
+def check_close(got: np.ndarray, wanted, sample: Sample, what: str) -> None:
+    """Assert dtype, shape and values, to the sample's tolerance."""
+    wanted = np.asarray(wanted)
+    assert got.dtype == wanted.dtype, f"{what}: dtype {got.dtype}, NumPy gives {wanted.dtype}"
+    assert got.shape == wanted.shape, f"{what}: shape {got.shape}, NumPy gives {wanted.shape}"
+    same = np.asarray((got == wanted) | ((got != got) & (wanted != wanted)))
+    if got.dtype.kind == "f":
+        same &= (np.signbit(got) == np.signbit(wanted)) | np.isnan(got)
+    if same.all():
+        return
+    assert got.dtype.kind in "fc", f"{what}: {got} is not {wanted}"
+    assert sample.ulp or sample.wide, f"{what}: {got[~same]} has other bits than {wanted[~same]}"
+    assert np.array_equal(np.isfinite(got), np.isfinite(wanted)), f"{what}: {got} is not {wanted}"
+    good = np.isfinite(got)
+    exact = np.complex128 if got.dtype.kind == "c" else np.float64
+    error = np.abs(got.astype(exact) - wanted.astype(exact))[good]
+    size = np.abs(wanted.astype(exact))[good]
+    info = np.finfo(got.dtype)
+    limit = sample.ulp * np.maximum(size * info.eps, float(info.smallest_subnormal))
+    limit = limit + info.eps * (sample.wide * size.max(initial=0) + sample.offset)
+    assert (error <= limit).all(), f"{what}: off by {(error / limit).max()} of the tolerance"
+
+
+def tried_dtypes(sample: Sample):
+    """Yield the dtypes that a sample is drawn in."""
+    for dtype in SUPPORTED:
+        if dtype.kind in sample.kinds:
+            yield dtype
+        if not sample.shapes:
+            return
+
+
+def test_every_op_has_a_row():
+    missing = set(_ir.registry) - STRUCTURE - set(SAMPLES)
+    assert not missing, f"no samples for {sorted(missing)}; add a row to tests/samples.py"
+    unknown = set(SAMPLES) - set(_ir.registry)
+    assert not unknown, f"samples for ops that do not exist: {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values(name):
+    for number, sample in enumerate(SAMPLES[name]):
+        for dtype in tried_dtypes(sample):
+            drawn = sample.draw(dtype, seed=number)
+            for layout in LAYOUTS:
+                what = f"{name}, sample {number}, {dtype}, {layout}"
+                values: dict = {}
+                pairs = [placed(x, layout) for x in drawn]
+                nodes = [leaf(memory, seen, values) for memory, seen in pairs]
+                wanted = reference(name, sample, [seen for _, seen in pairs])
+                if wanted is TypeError:
+                    with pytest.raises(TypeError):
+                        recorded(name, sample, nodes)
+                        pytest.fail(f"{what}: NumPy raises TypeError")
+                    continue
+                heads = as_list(recorded(name, sample, nodes))
+                found = evaluate(heads, values)
+                if wanted is None:
+                    continue
+                results = (
+                    as_list(wanted) if len(heads) > 1 or isinstance(wanted, list) else [wanted]
+                )
+                assert len(results) == len(heads)
+                for got, expected in zip(found, results, strict=True):
+                    check_close(got, expected, sample, what)
+
+
+# ---- gradients
+
+
+def tracked_leaf(x: np.ndarray) -> _ir.Node:
+    """Return a leaf that a gradient is wanted for."""
+    node = _ir.placeholder(x.shape, x.dtype)
+    node.variable = object()
+    return node
+
+
+def project(arrays, weights) -> float:
+    """Return the real part of <weights, arrays>."""
+    return float(sum(np.real(np.vdot(w, a)) for w, a in zip(weights, arrays, strict=True)))
+
+
+def random_like(x, rng) -> np.ndarray:
+    """Return a random direction."""
+    x = np.asarray(x) if isinstance(x, np.ndarray) else np.empty(x.shape, x.dtype)
+    found = rng.uniform(-1, 1, x.shape)
+    if x.dtype.kind == "c":
+        found = found + 1j * rng.uniform(-1, 1, x.shape)
+    return np.asarray(found, x.dtype)
+
+
+def slope(function, drawn, which, directions) -> float:
+    """Return the central difference of `function` along `directions` of the inputs `which`."""
+    ends = []
+    for sign in (1, -1):
+        moved = list(drawn)
+        for i, v in zip(which, directions, strict=True):
+            moved[i] = drawn[i] + sign * STEP * v
+        ends.append(function(moved))
+    return (ends[0] - ends[1]) / (2 * STEP)
+
+
+def walked(heads, cotangents, leaves, values) -> list:
+    """Return the gradients of `heads` as nodes, zeros where there is none."""
+    found = {n.serial: g for n, g in gradients(heads, cotangents, leaves, retain=True)}
+    out = []
+    for node in leaves:
+        gradient = found.get(node.serial)
+        if gradient is None:
+            gradient = _ir.placeholder(node.shape, node.dtype)
+            values[gradient.serial] = np.zeros(node.shape, node.dtype)
+        assert gradient.shape == node.shape
+        assert gradient.dtype == node.dtype
+        out.append(gradient)
+    return out
+
+
+def check_gradients(name: str, sample: Sample, dtype: np.dtype, seed: int) -> None:
+    """Compare first and second derivatives with central differences."""
+    rng = np.random.default_rng(seed)
+    drawn = sample.draw(dtype, seed)
+    nodes = [
+        tracked_leaf(x) if i in sample.gradient else _ir.placeholder(x.shape, x.dtype)
+        for i, x in enumerate(drawn)
+    ]
+    which = [i for i in sample.gradient if drawn[i].dtype.kind in "fc"]
+    leaves = [nodes[i] for i in which]
+    constants: dict = {}
+
+    def valued(arrays):
+        return {**constants, **{n.serial: a for n, a in zip(nodes, arrays, strict=True)}}
+
+    def constant(array):
+        node = _ir.placeholder(array.shape, array.dtype)
+        constants[node.serial] = array
+        return node
+
+    heads = as_list(recorded(name, sample, nodes))
+    heads = [head for head in heads if head.dtype.kind in "fc" and head.tracked]
+    if not heads:  # such as imag of a real array
+        return
+    weights = [random_like(head, rng) for head in heads]
+    first = walked(heads, [constant(w) for w in weights], leaves, constants)
+    directions = [random_like(drawn[i], rng) for i in which]
+    got = project(evaluate(first, valued(drawn)), directions)
+    wanted = slope(lambda x: project(evaluate(heads, valued(x)), weights), drawn, which, directions)
+    assert abs(got - wanted) <= 2e-6 * (1 + abs(wanted)), f"{name}, {sample}: {got}, not {wanted}"
+    if not sample.second:
+        return
+    inner = [random_like(g, rng) for g in first]
+    chosen = [(g, u) for g, u in zip(first, inner, strict=True) if g.tracked]
+    got = 0.0
+    if chosen:
+        cotangents = [constant(u) for _, u in chosen]
+        second = walked([g for g, _ in chosen], cotangents, leaves, constants)
+        got = project(evaluate(second, valued(drawn)), directions)
+    wanted = slope(lambda x: project(evaluate(first, valued(x)), inner), drawn, which, directions)
+    assert abs(got - wanted) <= 2e-5 * (1 + abs(wanted)), (
+        f"{name}, {sample}, second: {got}, not {wanted}"
+    )
+
+
+@pytest.fixture
+def recording():
+    recorder = _ir.current()
+    recorder.recording = True
+    yield
+    recorder.recording = False
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(s.gradient for s in SAMPLES[n])])
+def test_gradients(name, recording):
+    for number, sample in enumerate(SAMPLES[name]):
+        if not sample.gradient or any(0 in sample.shapes[i] for i in sample.gradient):
+            continue
+        check_gradients(name, sample, np.dtype(np.float64), number)
+        if sample.complex_gradient:
+            check_gradients(name, sample, np.dtype(np.complex128), number)
