@@ -24,7 +24,7 @@ import numpy as np
 
 from lazyarray import _ir, schedule
 from lazyarray._engine cimport (
-    NativeFinish, VarState, admit, inside_task, is_naive, push_native, push_python, var_idle, var_poisoned,
+    NativeFinish, VarState, admit, inside_task, is_naive, push_native, push_python, var_idle, var_poison, var_poisoned,
     var_readable, var_wait, var_written,
 )
 from lazyarray._ir cimport (
@@ -132,6 +132,7 @@ cdef class Plan:
     cdef vector[int] vars
     cdef vector[SlotSpec] slots
     cdef vector[Kept] kept
+    cdef vector[char] is_written        # by slot
     cdef readonly list kernels
     cdef readonly list calls            # (function, attributes, arrays, op name) of Python tasks
     cdef readonly list labels           # bytes, for the event log
@@ -156,6 +157,7 @@ cdef class Plan:
             slot.leaf = each.leaf
             slot.const = each.const
             self.slots.push_back(slot)
+        self.is_written.assign(self.slots.size(), 0)
         for task in program.tasks:
             spec.place = task.place
             spec.first_arg = <int>self.args.size()
@@ -176,6 +178,7 @@ cdef class Plan:
             spec.nbytes = 0
             for index in task.writes:
                 self.vars.push_back(index)
+                self.is_written[<int>index] = 1
                 spec.nbytes += self.slots[<int>index].nbytes
             self.labels.append(task.label.encode())
             spec.python = task.kernel is None
@@ -194,7 +197,7 @@ cdef class Plan:
                 self.cost += kernel.cost
                 self.kernels.append(kernel)
                 self.calls.append(None)
-                if kernel.errors or graph.ops[task.place].fallible:
+                if graph.ops[task.place].fallible:
                     self.inline = False
             self.tasks.push_back(spec)
         for place, index in program.kept:
@@ -638,10 +641,10 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
         else:
             failed = run_inline(plan, calls)
         for i in range(n_slots):
-            if slot_vars[i] != NULL and written(plan, i):
+            if slot_vars[i] != NULL and plan.is_written[i]:
                 var_written(slot_vars[i])
         if failed >= 0:
-            raise RuntimeError(f"kernel {plan.labels[failed].decode()} failed inline")
+            out_of_memory(plan, failed, slot_vars)
         return results
     for i in range(n_calls):
         spec = &plan.tasks[i]
@@ -678,13 +681,14 @@ cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, object site)
     return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, site)
 
 
-cdef bint written(Plan plan, Py_ssize_t slot) noexcept:
-    cdef Py_ssize_t i, k
-    for i in range(<Py_ssize_t>plan.tasks.size()):
-        for k in range(plan.tasks[i].first_write, plan.tasks[i].first_write + plan.tasks[i].n_writes):
-            if plan.vars[k] == slot:
-                return True
-    return False
+cdef int out_of_memory(Plan plan, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
+    # An op that cannot fail on data has failed for want of memory; all that the plan writes is poisoned.
+    cdef Py_ssize_t i
+    error = MemoryError(f"no memory for the working storage of {plan.labels[failed].decode()}")
+    for i in range(<Py_ssize_t>slot_vars.size()):
+        if slot_vars[i] != NULL and plan.is_written[i]:
+            var_poison(slot_vars[i], error)
+    return 0
 
 
 cdef bint quiet(Plan plan, vector[VarState*]& slot_vars) noexcept:

@@ -135,6 +135,7 @@ cdef struct Poison:
     int refs
     int index
     int code
+    uint64_t seq                # of the task that failed
     bint root                   # listed in engine.roots, which holds one reference
     Poison* root_before
     Poison* root_after
@@ -498,6 +499,7 @@ cdef int var_poison(VarState* var, object error) except -1:
     set_error(poison, error)
     with nogil:
         engine.lock.lock()
+        poison.seq = engine.seq
         add_root(poison)
         set_poison(var, poison)
         engine.lock.unlock()
@@ -669,6 +671,7 @@ cdef Poison* failure_of(Task* task) noexcept nogil:
         task.poison = new_poison(NULL, task.dead.first, task.index, task.code)
         task.dead.first = NULL
     if task.poison != NULL:
+        task.poison.seq = task.seq
         add_root(task.poison)
     return task.poison
 
@@ -928,6 +931,8 @@ cdef Task* python_turns(Task* task, LaneState* lane, Wakes* wakes) noexcept nogi
                 engine.lock.lock()
             end_turn(task, lane, last, wakes)
             task = take(lane, wakes, False, 0)
+            if task == NULL:
+                lane.waking += 1    # about to look again
             engine.lock.unlock()
             wakes.send()
     return task
@@ -952,11 +957,10 @@ cdef void* worker_main(void* arg) noexcept nogil:
                 keep_thread_state(worker)
                 task = python_turns(task, lane, &wakes)
                 default_float_environment()
+                engine.lock.lock()
                 if task == NULL:
-                    engine.lock.lock()
+                    lane.waking -= 1
                     task = take(lane, &wakes, False, 0)
-                else:
-                    engine.lock.lock()
             else:
                 native_turn(task, lane, &wakes)
                 task = take(lane, &wakes, False, 0)
@@ -1616,7 +1620,7 @@ def wait_all():
 
 
 cdef tuple unreported():
-    """Takes the failures that no wait has raised."""
+    """Takes the failures that no wait has raised, in push order."""
     cdef Poison* poison
     cdef Py_ssize_t lost
     cdef list errors = []
@@ -1631,8 +1635,9 @@ cdef tuple unreported():
             engine.lost_roots = 0 if poison == NULL else lost
             engine.lock.unlock()
         if poison == NULL:
-            return errors, lost
-        errors.append(raisable(poison))
+            break
+        errors.append((poison.seq, len(errors), raisable(poison)))
+    return [error for _, _, error in sorted(errors)], lost
 
 
 cdef int wait_quiet() except -1:

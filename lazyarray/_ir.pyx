@@ -32,7 +32,8 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     ctypedef struct PyFrameObject
-    ctypedef struct PyCodeObject
+    ctypedef struct PyCodeObject:
+        PyObject* co_filename
     PyFrameObject* PyEval_GetFrame()
     PyFrameObject* PyFrame_GetBack(PyFrameObject* frame)
     PyCodeObject* PyFrame_GetCode(PyFrameObject* frame)
@@ -485,12 +486,12 @@ cdef inline void capture(Node node, Recorder rec) noexcept:
     frame = PyEval_GetFrame()
     while frame != NULL:
         raw = PyFrame_GetCode(frame)
-        code = <object>raw
-        Py_XDECREF(<PyObject*>raw)
-        if not internal(code):
-            node.code = code
+        if not internal(raw):
+            node.code = <object>raw
             node.lasti = PyFrame_GetLasti(frame)
+            Py_XDECREF(<PyObject*>raw)
             break
+        Py_XDECREF(<PyObject*>raw)
         back = PyFrame_GetBack(frame)
         if owned:
             Py_XDECREF(<PyObject*>frame)
@@ -500,8 +501,8 @@ cdef inline void capture(Node node, Recorder rec) noexcept:
         Py_XDECREF(<PyObject*>frame)
 
 
-cdef inline bint internal(object code):
-    name = code.co_filename
+cdef inline bint internal(PyCodeObject* code):
+    name = <object>code.co_filename
     found = inside.get(name)
     if found is None:
         found = name.startswith(home)

@@ -9,7 +9,7 @@
 # NumPy's and SciPy's inner loops come from the PyUFuncObject tables, by the exact dtypes; object loops never. Loops
 # of NumPy that may take the GIL to raise (integer power) or differ in splitting are replaced by ours (find_loop).
 # The templates are in native/*.hpp, one subject each; this file names dtypes, checks arguments and wraps.
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 cimport numpy as cnp
@@ -81,6 +81,9 @@ cdef extern from "sort.hpp" namespace "la" nogil:
 
 cdef extern from "philox.hpp" namespace "la" nogil:
     LoopFn find_philox(int kind, int type)
+    cdef struct Words:
+        uint32_t w[4]
+    Words philox(uint64_t block, uint64_t counter, uint64_t key)
 
 DTYPES = tuple(np.dtype(name) for name in (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -515,6 +518,12 @@ def sort(dtype, Py_ssize_t outer, Py_ssize_t n):
 def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
     """The indices of a stable sort along the last axis, NaN last. Operands: x (outer, n), out int64 (outer, n)."""
     return wrap(make_sort(True, number_of(dtype), outer, n), "argsort", 2, outer * n * (8.0 + 3.0 * (<object>n).bit_length()))
+
+
+def philox_words(uint64_t block, uint64_t counter, uint64_t key):
+    """The four 32-bit words of one Philox 4x32-10 block, for tests against the published vectors."""
+    cdef Words words = philox(block, counter, key)
+    return words.w[0], words.w[1], words.w[2], words.w[3]
 
 
 def simd_level():

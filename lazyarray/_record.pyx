@@ -34,6 +34,9 @@ cdef extern from "ndarray.hpp":
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* o)
+    ctypedef object (*newfunc)(type cls, object args, PyObject* kwargs)
+    ctypedef struct PyTypeObject:
+        newfunc tp_new
 
 cdef enum:
     NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
@@ -43,6 +46,7 @@ cdef Py_ssize_t BYTE_LIMIT = <Py_ssize_t>1 << 30     # bytes of values,
 cdef double FLOP_LIMIT = 4e9        # and floating-point operations (about 20 ms on two cores)
 cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
 cdef object array_class = None
+cdef tuple NO_ARGUMENTS = ()
 cdef object hooks = None            # array.py: what needs Python (advanced indices, foreign operands)
 cdef dict operators = _ir.operators
 
@@ -95,10 +99,16 @@ cdef class Export:
             self.storage.node.pinned = False
 
 
+cdef inline ArrayBase new_array():
+    # Not through array_class(): that is for users, and raises.
+    cdef type cls = <type>array_class
+    return <ArrayBase>(<PyTypeObject*>cls).tp_new(cls, NO_ARGUMENTS, NULL)
+
+
 cdef ArrayBase wrap(Node node, bint is_scalar):
     """A new array with a Storage of its own."""
     cdef Storage storage = Storage.__new__(Storage)
-    cdef ArrayBase array = array_class.__new__(array_class)
+    cdef ArrayBase array = new_array()
     cdef Recorder rec
     storage.node = node
     array.storage = storage
@@ -157,7 +167,7 @@ cdef Node node_of(ArrayBase a):
 
 cdef ArrayBase view_of(ArrayBase a, object shadow):
     """A second handle on the same Storage."""
-    cdef ArrayBase out = array_class.__new__(array_class)
+    cdef ArrayBase out = new_array()
     cdef Type kind = a.storage.node.type
     cdef uintptr_t at = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>shadow)
     out.storage = a.storage

@@ -27,10 +27,8 @@ class Array(ArrayBase):
 
     __slots__ = ()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Array:
-        if args or kwargs:
-            raise TypeError("make arrays with la.array(...), la.zeros(...) and their kin")
-        return super().__new__(cls)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError("make arrays with la.array(...), la.zeros(...) and their kin")
 
     # ---- attributes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
@@ -123,7 +122,9 @@ def gradients(
     order = tape(heads)
     if wanted is None:
         needed = None
-        wanted = [x for x in order if x.variable is not None and type(x.variable) is not CustomOutput]
+        wanted = [
+            x for x in order if x.variable is not None and type(x.variable) is not CustomOutput
+        ]
     else:
         needed = leading_to(order, wanted)
     targets = {x.serial for x in wanted}
@@ -223,7 +224,11 @@ def pass_on(node: Node, g: Node, found: dict[int, Node], needed: set[int] | None
     if not isinstance(parts, tuple | list):
         parts = (parts,)
     for source, part in zip(node.inputs, parts, strict=True):
-        if part is None or not source.tracked or (needed is not None and source.serial not in needed):
+        if (
+            part is None
+            or not source.tracked
+            or (needed is not None and source.serial not in needed)
+        ):
             continue
         if not is_inexact(source.dtype):
             require_stop(source)

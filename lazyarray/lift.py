@@ -15,7 +15,7 @@ from lazyarray._record import ArrayBase, from_node, to_node
 from lazyarray.dtypes import canonical
 
 # Importing them fills the registry.
-from lazyarray.ops import activation, indexing, linalg, reduction, shaping, sorting, statistics  # noqa: F401
+from lazyarray.ops import activation, indexing, joining, linalg, reduction, shaping, sorting, statistics  # noqa: F401
 from lazyarray.ops.define import Elementwise
 
 from .array import Array, asarray, node

@@ -62,7 +62,7 @@ def random_program(seed, tasks, n_vars=100):
     """Reads and writes of random tasks: 2 to 19 reads, 1 to 3 writes, some of them partial updates."""
     rng = random.Random(seed)
     for tag in range(tasks):
-        reads = rng.sample(range(n_vars), rng.randint(2, 19))
+        reads = rng.sample(range(n_vars), rng.randint(2, min(19, n_vars - 1)))
         writes = rng.sample(range(n_vars), rng.randint(1, 3))
         yield reads, writes, tag
 
@@ -392,7 +392,7 @@ def test_failures_do_not_keep_the_locals_of_tasks_or_waiters(mode):
     a = Var()
 
     def task(big):
-        return big.missing
+        raise ValueError(type(big).__name__)
 
     big = Big()
     gone = weakref.ref(big)
@@ -400,7 +400,7 @@ def test_failures_do_not_keep_the_locals_of_tasks_or_waiters(mode):
 
     def look():
         local = Big()
-        with pytest.raises(AttributeError):
+        with pytest.raises(ValueError):
             wait(a)
         return weakref.ref(local)
 
@@ -704,21 +704,19 @@ def test_units_run_once_each_and_finish_runs_last(mode, extent, grain):
 
 def test_units_of_one_task_spread_over_workers(threaded):
     _, workers = threaded
-    names = set()
-    together = threading.Barrier(min(workers, 2))
+    threads = set()
+    joined = threading.Event()
 
     def part(begin, end):
         assert 0 <= begin < end <= 64 and begin % 4 == 0
-        if begin == 0 or (workers > 1 and not names):
-            names.add(threading.get_native_id())
-            together.wait()
-        names.add(threading.get_native_id())
+        threads.add(threading.get_native_id())
+        if len(threads) == min(workers, 2):
+            joined.set()
+        joined.wait()  # the first to come stays until another worker has joined
 
-    var = Var()
-    push(part, writes=[var], extent=64, grain=4)
-    push(nop, [var])
+    push(part, writes=[Var()], extent=64, grain=4)
     wait_all()
-    assert 1 <= len(names) <= workers
+    assert 1 <= len(threads) <= workers
 
 
 def test_the_failure_of_units_is_the_first_in_unit_order(mode):
@@ -790,8 +788,7 @@ def test_naive_from_many_threads():
 def test_switching_workers_and_kind_while_tasks_run():
     for _ in _configured("threaded", 2):
         cells = _engine._Cells(10)
-        program = list(random_program(7, 3_000, 10))[:3_000]
-        program = [(reads[:4], writes, tag) for reads, writes, tag in program]
+        program = list(random_program(7, 3_000, 10))
         for i, (reads, writes, tag) in enumerate(program):
             if i % 500 == 0:
                 _engine.set_engine(("threaded", "naive")[i // 500 % 2])

@@ -9,6 +9,7 @@ import pytest
 from interpreter import evaluate
 from samples import SAMPLES, Sample
 
+import lazyarray as la
 import lazyarray.ops
 from lazyarray import _ir
 from lazyarray.autodiff import gradients
@@ -140,6 +141,80 @@ def test_values(name):
                     as_list(wanted) if len(heads) > 1 or isinstance(wanted, list) else [wanted]
                 )
                 assert len(results) == len(heads)
+                for got, expected in zip(found, results, strict=True):
+                    check_close(got, expected, sample, what)
+
+
+# ---- arrays
+
+
+def arranged(memory: np.ndarray, seen: np.ndarray, layout: str):
+    """Return an array that sees a copy of `memory` the way `seen` does."""
+    array = la.array(memory)
+    if layout == "transposed":
+        return array.T
+    if layout == "strided" and seen.ndim:
+        return array[tuple(slice(1, 2 * n, 2) for n in seen.shape)][..., ::-1]
+    if layout == "broadcast" and memory.shape != seen.shape:
+        return la.broadcast_to(array, seen.shape)
+    return array
+
+
+def run_arrays(name: str, sample: Sample, pairs: list, layout: str) -> list[np.ndarray]:
+    """Return what the function of arrays gives."""
+    function = getattr(la, name)
+    arrays = [arranged(memory, seen, layout) for memory, seen in pairs]
+    if sample.call is not None:
+        found = sample.call(function, *arrays, **sample.attributes)
+    else:
+        found = function(*arrays, **sample.attributes)
+    return [np.asarray(x) for x in as_list(found)]
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Say whether two arrays are equal, bit by bit, any NaN being like any other."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype.kind in "fc":
+        part = a.real.dtype
+        a, b = (np.ascontiguousarray(x).reshape(-1).view(part) for x in (a, b))
+        return np.array_equal(
+            a.view(f"u{part.itemsize}")[a == a], b.view(f"u{part.itemsize}")[b == b]
+        )
+    return np.array_equal(a, b)
+
+
+@pytest.fixture
+def engine():
+    yield la.set_engine
+    la.set_engine("threaded")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(s.arrays for s in SAMPLES[n])])
+def test_arrays(name, engine):
+    for number, sample in enumerate(SAMPLES[name]):
+        if not sample.arrays:
+            continue
+        for dtype in tried_dtypes(sample):
+            drawn = sample.draw(dtype, seed=number)
+            for layout in LAYOUTS if dtype.name in ("float32", "int16") else LAYOUTS[:1]:
+                what = f"{name}, sample {number}, {dtype}, {layout}"
+                pairs = [placed(x, layout) for x in drawn]
+                wanted = reference(name, sample, [seen for _, seen in pairs])
+                if wanted is TypeError:
+                    with pytest.raises(TypeError):
+                        run_arrays(name, sample, pairs, layout)
+                    continue
+                engine("threaded")
+                found = run_arrays(name, sample, pairs, layout)
+                engine("naive")
+                again = run_arrays(name, sample, pairs, layout)
+                for a, b in zip(found, again, strict=True):
+                    assert same_bits(a, b), f"{what}: the engines differ: {a}, {b}"
+                if wanted is None:
+                    continue
+                several = len(found) > 1 or isinstance(wanted, list)
+                results = as_list(wanted) if several else [wanted]
                 for got, expected in zip(found, results, strict=True):
                     check_close(got, expected, sample, what)
 

@@ -7,7 +7,6 @@
 namespace la {
 
 template <class To, class From> struct Cast {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         Py_ssize_t n = dimensions[0];
         const char* in = args[0];

@@ -114,7 +114,7 @@ template <class T> LA_INLINE T add_element(T a, T b) {
     else return a + b;
 }
 template <class T> struct AddRows {
-    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const RowParams& p = *static_cast<const RowParams*>(params);
         const T* values = (const T*)args[1];
         T* out = (T*)args[2];

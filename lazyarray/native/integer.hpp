@@ -89,7 +89,6 @@ inline void raise_flags(const IntegerFlags& flags) {
 }
 
 template <class Op, class T> struct IntegerLoop {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         Py_ssize_t n = dimensions[0];
         constexpr Py_ssize_t w = sizeof(T);
@@ -109,7 +108,6 @@ template <class Op, class T> struct IntegerLoop {
 };
 
 template <class T> struct DivmodLoop {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         IntegerFlags flags;
         for (Py_ssize_t i = 0; i < dimensions[0]; i++) {

@@ -91,66 +91,89 @@ LA_INLINE void normal_pair(double open, double turn, double& even, double& odd) 
     odd = radius * s;
 }
 
-LA_INLINE uint64_t word64(const Words& x, int half) { return (uint64_t)x.w[2 * half + 1] << 32 | x.w[2 * half]; }
+// A batch of blocks, word by word, so that the loops over blocks become vector code.
+constexpr int kBatch = 64;
+struct Batch {
+    uint32_t w[4][kBatch];
+    LA_INLINE void make(Batch& x, uint64_t block, uint64_t counter, uint64_t key) {
+        for (int b = 0; b < kBatch; b++) {
+            Words one = philox(block + (uint64_t)b, counter, key);
+            for (int k = 0; k < 4; k++) x.w[k][b] = one.w[k];
+        }
+    }
+    LA_INLINE uint64_t word64(const Batch& x, int half, int b) {
+        return (uint64_t)x.w[2 * half + 1][b] << 32 | x.w[2 * half][b];
+    }
+};
 
-// Each kind fills the results of one block: per<T> of them.
+// Each kind fills the results of a batch, per_block<T> for every block.
 template <class T> constexpr int per_block = 16 / (int)sizeof(T);
 struct PhiloxBits {
-    template <class T> LA_INLINE void fill(const Words& x, T* y) {
-        for (int k = 0; k < per_block<T>; k++) {
-            if constexpr (sizeof(T) == 4) y[k] = (T)x.w[k];
-            else y[k] = (T)word64(x, k);
-        }
+    template <class T> LA_INLINE void fill(const Batch& x, T* y) {
+        for (int b = 0; b < kBatch; b++)
+            for (int k = 0; k < per_block<T>; k++) {
+                if constexpr (sizeof(T) == 4) y[per_block<T> * b + k] = (T)x.w[k][b];
+                else y[per_block<T> * b + k] = (T)Batch::word64(x, k, b);
+            }
     }
 };
 struct PhiloxUniform {
-    template <class T> LA_INLINE void fill(const Words& x, T* y) {
-        for (int k = 0; k < per_block<T>; k++) {
-            if constexpr (sizeof(T) == 4) y[k] = (float)(int32_t)(x.w[k] >> 8) * 0x1p-24f;
-            else y[k] = (double)(int64_t)(word64(x, k) >> 11) * 0x1p-53;
-        }
+    template <class T> LA_INLINE void fill(const Batch& x, T* y) {
+        for (int b = 0; b < kBatch; b++)
+            for (int k = 0; k < per_block<T>; k++) {
+                if constexpr (sizeof(T) == 4) y[4 * b + k] = (float)(int32_t)(x.w[k][b] >> 8) * 0x1p-24f;
+                else y[2 * b + k] = (double)(int64_t)(Batch::word64(x, k, b) >> 11) * 0x1p-53;
+            }
     }
 };
 struct PhiloxNormal {
-    // The radius needs a number in (0, 1]: half a unit above a multiple of it never is 0.
-    template <class T> LA_INLINE void fill(const Words& x, T* y) {
-        double even, odd;
-        if constexpr (sizeof(T) == 4) {
-            for (int k = 0; k < 2; k++) {
-                normal_pair(((double)x.w[2 * k] + 0.5) * 0x1p-32, (double)x.w[2 * k + 1] * 0x1p-32, even, odd);
-                y[2 * k] = (float)even;
-                y[2 * k + 1] = (float)odd;
+    // The radius needs a number in (0, 1): half a unit above a multiple of it is never 0.
+    LA_INLINE void fill(const Batch& x, float* y) {
+        for (int k = 0; k < 2; k++)
+            for (int b = 0; b < kBatch; b++) {
+                double even, odd;
+                normal_pair(((double)x.w[2 * k][b] + 0.5) * 0x1p-32, (double)x.w[2 * k + 1][b] * 0x1p-32, even, odd);
+                y[4 * b + 2 * k] = (float)even;
+                y[4 * b + 2 * k + 1] = (float)odd;
             }
-        } else {
-            normal_pair(((double)(int64_t)(word64(x, 0) >> 12) + 0.5) * 0x1p-52, (double)(int64_t)(word64(x, 1) >> 11) * 0x1p-53,
-                        even, odd);
-            y[0] = even;
-            y[1] = odd;
+    }
+    LA_INLINE void fill(const Batch& x, double* y) {
+        for (int b = 0; b < kBatch; b++) {
+            double open = ((double)(int64_t)(Batch::word64(x, 0, b) >> 12) + 0.5) * 0x1p-52;
+            double turn = (double)(int64_t)(Batch::word64(x, 1, b) >> 11) * 0x1p-53;
+            normal_pair(open, turn, y[2 * b], y[2 * b + 1]);
         }
     }
 };
 
 // args: index int64, key uint64, counter uint64, out.
 template <class Kind, class T> struct PhiloxLoop {
-    template <int VB> LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
+    LA_INLINE Py_ssize_t run_length(char** args, const Py_ssize_t* steps, Py_ssize_t i, Py_ssize_t n) {
+        const int64_t first = *(const int64_t*)(args[0] + i * steps[0]) - i;
+        const uint64_t key = *(const uint64_t*)(args[1] + i * steps[1]), counter = *(const uint64_t*)(args[2] + i * steps[2]);
+        uint64_t different = 0;
+        for (Py_ssize_t j = i; j < n; j++)
+            different |= (uint64_t)(*(const int64_t*)(args[0] + j * steps[0]) - j - first) |
+                         (*(const uint64_t*)(args[1] + j * steps[1]) ^ key) |
+                         (*(const uint64_t*)(args[2] + j * steps[2]) ^ counter);
+        return different ? 1 : n - i;
+    }
+    LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         constexpr int per = per_block<T>;
-        Py_ssize_t n = dimensions[0];
-        auto index = [&](Py_ssize_t i) { return *(const int64_t*)(args[0] + i * steps[0]); };
-        auto key = [&](Py_ssize_t i) { return *(const uint64_t*)(args[1] + i * steps[1]); };
-        auto counter = [&](Py_ssize_t i) { return *(const uint64_t*)(args[2] + i * steps[2]); };
-        Py_ssize_t i = 0;
-        while (i < n) {
-            int64_t first = index(i);
-            uint64_t k = key(i), c = counter(i);
-            Py_ssize_t run = 1, room = std::min<Py_ssize_t>(n - i, 256);
-            while (run < room && index(i + run) == first + run && key(i + run) == k && counter(i + run) == c) run++;
-            // Whole blocks into a small buffer, of which [skip, skip + run) is wanted.
-            T buffer[256 + 2 * per];
+        Py_ssize_t n = dimensions[0], contiguous[] = {8, 8, 8};
+        bool packed = steps[0] == 8 && steps[1] == 8 && steps[2] == 8;
+        Batch words;
+        T buffer[kBatch * per];
+        for (Py_ssize_t i = 0, length; i < n; i += length) {
+            int64_t first = *(const int64_t*)(args[0] + i * steps[0]);
             uint64_t block = (uint64_t)first / per;
-            Py_ssize_t skip = (Py_ssize_t)((uint64_t)first % per), blocks = (skip + run + per - 1) / per;
-            for (Py_ssize_t b = 0; b < blocks; b++) Kind::fill(philox(block + (uint64_t)b, c, k), buffer + b * per);
-            for (Py_ssize_t j = 0; j < run; j++) *(T*)(args[3] + (i + j) * steps[3]) = buffer[skip + j];
-            i += run;
+            Py_ssize_t skip = (Py_ssize_t)((uint64_t)first % per);
+            length = std::min<Py_ssize_t>(n - i, kBatch * per - skip);
+            // Elements that do not follow each other are made one at a time: right, but wasteful.
+            length = run_length(args, packed ? contiguous : steps, i, i + length);
+            Batch::make(words, block, *(const uint64_t*)(args[2] + i * steps[2]), *(const uint64_t*)(args[1] + i * steps[1]));
+            Kind::fill(words, buffer);
+            for (Py_ssize_t j = 0; j < length; j++) *(T*)(args[3] + (i + j) * steps[3]) = buffer[skip + j];
         }
     }
 };

@@ -57,17 +57,6 @@ template <bool kMaximum> struct Extreme {
     }
 };
 
-// GCC vectors: `join` on VB bytes at once.
-template <class T, int VB> struct Vector {
-    typedef T type __attribute__((vector_size(VB)));
-    template <class Op> LA_INLINE void join(type& a, const type& b) {
-        if constexpr (std::is_same_v<Op, Add>) a += b;
-        else if constexpr (std::is_same_v<Op, Multiply>) a *= b;
-        else if constexpr (std::is_floating_point_v<T>) a = ((Op::maximum ? a >= b : a <= b) | (a != a)) ? a : b;
-        else a = (Op::maximum ? a >= b : a <= b) ? a : b;
-    }
-};
-
 struct ReduceParams {
     LoopFn convert_in = nullptr, convert_out = nullptr;  // null: the accumulator's type already
     Py_ssize_t in_size, acc_size, out_size;
@@ -102,7 +91,7 @@ struct Rows {
     }
 };
 
-template <class T, class Op> LA_INLINE void join_into(T* a, const T* b, Py_ssize_t n) {
+template <class T, class Op> LA_INLINE void join_into(T* __restrict a, const T* __restrict b, Py_ssize_t n) {
     for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(a[i], b[i]);
 }
 
@@ -115,38 +104,22 @@ template <class T, class Op> LA_INLINE void fold_lanes(T* lanes, Py_ssize_t used
 }
 
 // One column, n >= 32 rows at x: the lanes stay in registers over the full stripes.
-template <class T, class Op, int VB> LA_INLINE void column_lanes(const T* x, Py_ssize_t n, T* lanes) {
-    if constexpr (is_complex<T>::value) {
-        std::memcpy(lanes, x, kLanes * sizeof(T));
-        Py_ssize_t done = kLanes;
-        for (; done + kLanes <= n; done += kLanes) join_into<T, Op>(lanes, x + done, kLanes);
-        join_into<T, Op>(lanes, x + done, n - done);
-    } else {
-        constexpr int bytes = (int)(kLanes * sizeof(T)), vb = VB < bytes ? VB : bytes, count = bytes / vb;
-        using V = Vector<T, vb>;
-        typename V::type acc[count], next;
-        const char* at = (const char*)x;
-        for (int k = 0; k < count; k++) __builtin_memcpy(&acc[k], at + k * vb, vb);
-        Py_ssize_t done = kLanes;
-        for (; done + kLanes <= n; done += kLanes) {
-            at += bytes;
-#pragma GCC unroll 16
-            for (int k = 0; k < count; k++) {
-                __builtin_memcpy(&next, at + k * vb, vb);
-                V::template join<Op>(acc[k], next);
-            }
-        }
-        for (int k = 0; k < count; k++) __builtin_memcpy((char*)lanes + k * vb, &acc[k], vb);
-        join_into<T, Op>(lanes, x + done, n - done);
-    }
+template <class T, class Op> LA_INLINE void column_lanes(const T* x, Py_ssize_t n, T* lanes) {
+    T acc[kLanes];
+    std::memcpy(acc, x, sizeof acc);
+    Py_ssize_t done = kLanes;
+    for (; done + kLanes <= n; done += kLanes)
+        for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::join(acc[k], x[done + k]);
+    std::memcpy(lanes, acc, sizeof acc);
+    join_into<T, Op>(lanes, x + done, n - done);
 }
 
 // Rows [first, first + n), n <= kBlock, into lanes[0 .. width).
-template <class T, class Op, int VB>
+template <class T, class Op>
 LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T* lanes) {
     Py_ssize_t width = rows.width, used = std::min(n, kLanes);
     if (width == 1 && rows.flat() && !rows.p.convert_in && n >= kLanes) {
-        column_lanes<T, Op, VB>((const T*)rows.base + first, n, lanes);
+        column_lanes<T, Op>((const T*)rows.base + first, n, lanes);
     } else if (rows.flat()) {
         std::memcpy(lanes, Rows::stripe(rows, first, used), (size_t)(used * width) * sizeof(T));
         for (Py_ssize_t r = kLanes; r < n; r += kLanes) {
@@ -217,7 +190,7 @@ struct Unit {
 };
 
 template <class T, class Op> struct TreeReduce {
-    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         char* memory = scratch(p.memory);
         if (!memory) return kNoMemory;
@@ -228,11 +201,11 @@ template <class T, class Op> struct TreeReduce {
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(stack + kDepth * p.width)};
             const T* total = lanes;
             if (unit.rows <= kBlock) {
-                reduce_block<T, Op, VB>(rows, 0, unit.rows, lanes);
+                reduce_block<T, Op>(rows, 0, unit.rows, lanes);
             } else {
                 Counter<T, Op> counter{stack, unit.width};
                 for (Py_ssize_t r = 0; r < unit.rows; r += kBlock) {
-                    reduce_block<T, Op, VB>(rows, r, std::min(kBlock, unit.rows - r), lanes);
+                    reduce_block<T, Op>(rows, r, std::min(kBlock, unit.rows - r), lanes);
                     Counter<T, Op>::push(counter, lanes);
                 }
                 total = Counter<T, Op>::total(counter);
@@ -259,13 +232,13 @@ template <class T> struct Best { T value; int64_t index; };
 
 template <class T, class Op> struct ArgReduce {
     // One column: a block is searched only if its extreme is better than the best so far.
-    template <int VB> LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
+    LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
         for (Py_ssize_t r = 0; r < n; r += kBlock) {
             Py_ssize_t m = std::min(kBlock, n - r), i = 0;
             const T* x = (const T*)Rows::stripe(rows, r, m);
             T extreme = x[0];
             if (m >= kLanes) {
-                column_lanes<T, Op, VB>(x, m, lanes);
+                column_lanes<T, Op>(x, m, lanes);
                 fold_lanes<T, Op>(lanes, kLanes, 1);
                 extreme = lanes[0];
             } else {
@@ -278,7 +251,7 @@ template <class T, class Op> struct ArgReduce {
             if (nan) return;
         }
     }
-    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         char* memory = scratch(p.memory);
         if (!memory) return kNoMemory;
@@ -290,7 +263,7 @@ template <class T, class Op> struct ArgReduce {
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(value + p.width)};
             if (p.inner == 1) {
                 Best<T> best{};
-                column<VB>(rows, unit.rows, lanes, best);
+                column(rows, unit.rows, lanes, best);
                 value[0] = best.value;
                 index[0] = best.index;
             } else {

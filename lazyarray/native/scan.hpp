@@ -31,7 +31,7 @@ template <bool kProduct, class T> LA_INLINE T scan_join(T a, T b) {
 }
 
 template <class T, bool kProduct> struct Scan {
-    template <int VB> LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ScanParams& p = *static_cast<const ScanParams*>(params);
         for (Py_ssize_t u = begin; u < end; u++) {
             Py_ssize_t o = u / p.tiles, column = u % p.tiles * p.width, width = std::min(p.width, p.inner - column);

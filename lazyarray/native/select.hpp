@@ -5,7 +5,6 @@
 namespace la {
 
 template <class T> struct Where {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         constexpr Py_ssize_t w = sizeof(T);
         Py_ssize_t n = dimensions[0];
@@ -28,7 +27,6 @@ template <class T> struct Where {
 };
 
 template <class T> struct Copy {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         for (Py_ssize_t i = 0; i < dimensions[0]; i++)
             __builtin_memmove(args[1] + i * steps[1], args[0] + i * steps[0], sizeof(T));
@@ -37,7 +35,6 @@ template <class T> struct Copy {
 
 // (real, imaginary) -> complex
 template <class R> struct Assemble {
-    template <int VB>
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void*) {
         for (Py_ssize_t i = 0; i < dimensions[0]; i++) {
             Complex<R> z{*(const R*)(args[0] + i * steps[0]), *(const R*)(args[1] + i * steps[1])};

@@ -54,11 +54,11 @@ inline int cpu_level() {
     return level;
 }
 
-// A Body has always-inlined `run<VB>` functions, VB being the level's vector width in bytes.
+// A Body has one always-inlined `run`, which GCC turns into vector code once per level.
 template <class Body> struct LoopLevels {
-    static void v2(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::template run<16>(a, n, s, d); }
-    LA_V3 static void v3(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::template run<32>(a, n, s, d); }
-    LA_V4 static void v4(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::template run<64>(a, n, s, d); }
+    static void v2(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::run(a, n, s, d); }
+    LA_V3 static void v3(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::run(a, n, s, d); }
+    LA_V4 static void v4(char** a, const Py_ssize_t* n, const Py_ssize_t* s, void* d) { Body::run(a, n, s, d); }
 };
 template <class Body> LoopFn pick_loop() {
     LoopFn table[] = {LoopLevels<Body>::v2, LoopLevels<Body>::v3, LoopLevels<Body>::v4};
@@ -66,9 +66,9 @@ template <class Body> LoopFn pick_loop() {
 }
 
 template <class Body> struct KernelLevels {
-    static int v2(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::template run<16>(p, a, b, e); }
-    LA_V3 static int v3(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::template run<32>(p, a, b, e); }
-    LA_V4 static int v4(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::template run<64>(p, a, b, e); }
+    static int v2(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::run(p, a, b, e); }
+    LA_V3 static int v3(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::run(p, a, b, e); }
+    LA_V4 static int v4(const void* p, char** a, Py_ssize_t b, Py_ssize_t e) { return Body::run(p, a, b, e); }
 };
 template <class Body> KernelRun pick_kernel() {
     KernelRun table[] = {KernelLevels<Body>::v2, KernelLevels<Body>::v3, KernelLevels<Body>::v4};

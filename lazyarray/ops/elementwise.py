@@ -7,7 +7,6 @@ is ``g * conj(f'(x))``.
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
@@ -18,6 +17,7 @@ from scipy.special import _ufuncs as special_ufuncs
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, cast, operators
 from lazyarray.dtypes import BOOL, INTP, REAL_OF
+from lazyarray.errors import DTypeError, require
 
 from .define import (
     Elementwise,
@@ -496,14 +496,22 @@ def round(a: Node, decimals: int = 0) -> Node:
     Computed as NumPy does: scaled by a power of ten, rounded, and scaled back.
     """
     kind = a.dtype.kind
-    if kind == "b" or decimals == 0 and kind in "fc":
+    require(kind != "b" or decimals == 0, DTypeError, "round", "bool has no decimals")
+    if decimals == 0 and kind in "bfc":
         return rint(a)
     if kind in "iu":
         if decimals >= 0:
             return a
-        scale = 10.0 ** -decimals
+        scale = 10.0**-decimals
         return cast(multiply(rint(divide(a, scale)), scale), a.dtype)
-    scale = 10.0 ** builtins.abs(decimals)
+    if kind == "c":
+        # Each part alone: a complex division would round otherwise.
+        part = REAL_OF[a.dtype]
+        split = (*a.shape, 2)
+        parts = _ir.view(a, split, _ir.c_strides(split, part.itemsize), 0, False, part)
+        strides = _ir.c_strides(a.shape, a.dtype.itemsize)
+        return _ir.view(round(parts, decimals), a.shape, strides, 0, False, a.dtype)
+    scale = 10.0 ** abs(decimals)
     if decimals > 0:
         return divide(rint(multiply(a, scale)), scale)
     return multiply(rint(divide(a, scale)), scale)

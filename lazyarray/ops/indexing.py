@@ -21,7 +21,6 @@ from .define import arrayop, composite, normalize_axis
 from .shaping import (
     Shape,
     broadcast_to,
-    common_shape,
     empty,
     expand_dims,
     full,
@@ -164,7 +163,12 @@ def flat_index(*indices: Node, dims: Shape) -> Any:
         Where one is out of bounds.
     """
     for idx in indices:
-        require(idx.dtype.kind in "iu", ArrayIndexError, "index", "arrays used as indices must be of integer (or boolean) type")
+        require(
+            idx.dtype.kind in "iu",
+            ArrayIndexError,
+            "index",
+            "arrays used as indices must be of integer (or boolean) type",
+        )
     shape = common_index_shape(indices)
     inputs = tuple(broadcast_to(_ir.cast(idx, INTP), shape) for idx in indices)
     return inputs, shape, INTP, {"dims": tuple(dims)}
@@ -212,8 +216,9 @@ def row_index(
     terms = []
     if checked or last - axes[0] >= len(axes):
         for axis, idx in zip(axes, indices, strict=True):
+            # Where nothing is read, NumPy checks nothing.
+            idx = broadcast_to(idx, wide) if 0 in wide else idx
             one = _ir.cast(idx, INTP) if checked else flat_index(idx, dims=(shape[axis],))
-            one = broadcast_to(one, wide) if len(axes) == 1 else one
             one = one if one.ndim == len(wide) else spread(one, wide, len(wide) - one.ndim)
             terms.append(scaled(spread(one, lead, place), strides[axis]))
     else:
@@ -367,12 +372,21 @@ def take(x: Node, indices: Node, axis: int | None = None, mode: str = "raise") -
 def along_index(shape: Shape, indices: Node, axis: int, op: str) -> tuple[Node, Shape]:
     """The flat index of elements chosen along an axis, and the shape `x` has to be broadcast to."""
     require(indices.dtype.kind in "iu", ArrayIndexError, op, "`indices` must be an integer array")
-    require(indices.ndim == len(shape), ShapeError, op, "`indices` and `arr` must have the same number of dimensions")
+    require(
+        indices.ndim == len(shape),
+        ShapeError,
+        op,
+        "`indices` and `arr` must have the same number of dimensions",
+    )
     cross = (*shape[:axis], 1, *shape[axis + 1 :])
     try:
         wide = _ir.broadcast_shapes(cross, indices.shape)
     except ShapeError:
-        fail(ArrayIndexError, op, f"indices of shape {indices.shape} do not fit shape {shape} along axis {axis}")
+        fail(
+            ArrayIndexError,
+            op,
+            f"indices of shape {indices.shape} do not fit shape {shape} along axis {axis}",
+        )
     full_shape = (*wide[:axis], shape[axis], *wide[axis + 1 :])
     strides = _ir.c_strides(full_shape, 1)
     flat = scaled(flat_index(indices, dims=(shape[axis],)), strides[axis])
@@ -434,7 +448,12 @@ def put_along_axis(x: Node, indices: Node, values: Node, axis: int | None = -1) 
         x, axis = ravel(x), 0
     axis = normalize_axis(axis, x.ndim, "put_along_axis")
     flat, shape = along_index(x.shape, indices, axis, "put_along_axis")
-    require(shape == x.shape, ArrayIndexError, "put_along_axis", f"indices of shape {indices.shape} do not fit shape {x.shape}")
+    require(
+        shape == x.shape,
+        ArrayIndexError,
+        "put_along_axis",
+        f"indices of shape {indices.shape} do not fit shape {x.shape}",
+    )
     new = ravel(value_for(values, flat.shape))
     return reshape(put_rows(ravel(x), ravel(flat), new), old)
 
@@ -455,7 +474,12 @@ def one_hot(indices: Node, depth: int, dtype: Any = np.float32) -> Node:
     array, shape (*indices.shape, depth)
         All zeros where the index is outside 0 to depth - 1.
     """
-    require(indices.dtype.kind in "iu", ArrayIndexError, "one_hot", f"indices must be integers, got {indices.dtype}")
+    require(
+        indices.dtype.kind in "iu",
+        ArrayIndexError,
+        "one_hot",
+        f"indices must be integers, got {indices.dtype}",
+    )
     hit = registry["equal"](expand_dims(indices, -1), positions((int(depth),)))
     return _ir.cast(hit, canonical(dtype, "one_hot"))
 
@@ -483,9 +507,7 @@ INVALID = (
 )
 
 
-def parse_index(
-    shape: Shape, strides: Shape, index: Any, nonzero: Nonzero = np.nonzero
-) -> Index:
+def parse_index(shape: Shape, strides: Shape, index: Any, nonzero: Nonzero = np.nonzero) -> Index:
     """Take NumPy's ``x[index]`` apart.
 
     Parameters
@@ -579,7 +601,11 @@ def expand_mask(part: Any, nonzero: Nonzero) -> list[tuple[str, Any]]:
         found = nonzero(part)
         return [("mask", pair) for pair in zip(found, part.shape, strict=True)]
     if kind not in "iu":
-        raise ArrayIndexError(INVALID if part.shape == () else "arrays used as indices must be of integer (or boolean) type")
+        raise ArrayIndexError(
+            INVALID
+            if part.shape == ()
+            else "arrays used as indices must be of integer (or boolean) type"
+        )
     if part.shape == () and isinstance(part, np.generic | np.ndarray):
         return [("int", int(part))]
     return [("array", part)]
@@ -599,7 +625,9 @@ def fill_ellipsis(items: list[tuple[str, Any]], ndim: int) -> list[tuple[str, An
     require(len(spots) < 2, ArrayIndexError, "", "an index can only have a single ellipsis ('...')")
     used = sum(kind in CONSUMING for kind, _ in items)
     if used > ndim:
-        raise ArrayIndexError(f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed")
+        raise ArrayIndexError(
+            f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed"
+        )
     at = spots[0] if spots else len(items)
     whole = [("slice", slice(None))] * (ndim - used)
     return [*items[: at + 1], *whole, *items[at + 1 :]] if spots else items + whole

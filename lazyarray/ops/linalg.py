@@ -121,7 +121,12 @@ def matmul(a: Node, b: Node) -> Node:
             "Multiply by a number with *.")  # fmt: skip
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
-        fail(ShapeError, "matmul", f"inner dimensions differ: a is {a.shape}, b is {b.shape}", transposed(a, b))
+        fail(
+            ShapeError,
+            "matmul",
+            f"inner dimensions differ: a is {a.shape}, b is {b.shape}",
+            transposed(a, b),
+        )
     drop = ((-2,) if a.ndim == 1 else ()) + ((-1,) if b.ndim == 1 else ())
     left = a if a.ndim > 1 else reshape(a, (1, inner))
     right = b if b.ndim > 1 else reshape(b, (inner, 1))
@@ -176,7 +181,11 @@ def dot(a: Node, b: Node) -> Node:
         return registry["multiply"](a, b)
     if b.ndim < 3:
         if a.shape[-1] != b.shape[0]:
-            fail(ShapeError, "dot", f"shapes {a.shape} and {b.shape} not aligned: {a.shape[-1]} != {b.shape[0]}")
+            fail(
+                ShapeError,
+                "dot",
+                f"shapes {a.shape} and {b.shape} not aligned: {a.shape[-1]} != {b.shape[0]}",
+            )
         return matmul(a, b)
     return tensordot(a, b, ((a.ndim - 1,), (b.ndim - 2,)))
 
@@ -203,7 +212,11 @@ def vecdot(a: Node, b: Node, axis: int = -1) -> Node:
     """Sum of the products of ``conj(a)`` and `b` along an axis; the others broadcast."""
     i, j = normalize_axis(axis, a.ndim, "vecdot"), normalize_axis(axis, b.ndim, "vecdot")
     if a.shape[i] != b.shape[j]:
-        fail(ShapeError, "vecdot", f"extents along axis {axis} differ: a is {a.shape}, b is {b.shape}")
+        fail(
+            ShapeError,
+            "vecdot",
+            f"extents along axis {axis} differ: a is {a.shape}, b is {b.shape}",
+        )
     rows = expand_dims(transpose(conjugated(a), last(a.ndim, i)), -2)
     columns = expand_dims(transpose(b, last(b.ndim, j)), -1)
     out = matmul(rows, columns)
@@ -268,7 +281,9 @@ def tensordot(a: Node, b: Node, axes: Any = 2) -> Node:
     i = [normalize_axis(x, a.ndim, "tensordot") for x in left]
     j = [normalize_axis(x, b.ndim, "tensordot") for x in right]
     fits = len(i) == len(j) and all(a.shape[x] == b.shape[y] for x, y in zip(i, j, strict=True))
-    require(fits, ShapeError, "tensordot", f"axes {i} of {a.shape} do not match axes {j} of {b.shape}")
+    require(
+        fits, ShapeError, "tensordot", f"axes {i} of {a.shape} do not match axes {j} of {b.shape}"
+    )
     free_a = [x for x in range(a.ndim) if x not in i]
     free_b = [y for y in range(b.ndim) if y not in j]
     rows = tuple(a.shape[x] for x in free_a)
@@ -335,12 +350,20 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     if axis is None and ord is None:
         flat = euclidean(ravel(x), (0,), False)
         return reshape(flat, (1,) * x.ndim) if keepdims else flat
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else axis
+        if isinstance(axis, tuple | list)
+        else (axis,)
+    )
     order = [normalize_axis(a, x.ndim, "norm") for a in axes]
     found = normalize_axes(tuple(order), x.ndim, "norm")
     if len(order) == 1:
         return vector_norm(x, ord, order[0], keepdims)
-    require(len(order) == 2, ShapeError, "norm", f"improper number of dimensions to norm: {len(order)}")
+    require(
+        len(order) == 2, ShapeError, "norm", f"improper number of dimensions to norm: {len(order)}"
+    )
     if ord in (None, "fro", "f"):
         return euclidean(x, found, keepdims)
     require(ord in (1, -1, math.inf, -math.inf), OptionError, "norm", f"order {ord!r} is not supported for matrices",
@@ -348,7 +371,9 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     first, second = order if abs(ord) == 1 else order[::-1]
     sums = registry["sum"](magnitude(x), axis=first, keepdims=True)
     out = registry["max" if ord > 0 else "min"](sums, axis=second, keepdims=True)
-    return out if keepdims else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in found))
+    return (
+        out if keepdims else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in found))
+    )
 
 
 def vector_norm(x: Node, ord: Any, axis: int, keepdims: bool) -> Node:
@@ -356,7 +381,9 @@ def vector_norm(x: Node, ord: Any, axis: int, keepdims: bool) -> Node:
     options = {"axis": axis, "keepdims": keepdims}
     if ord is None or ord == 2:
         return euclidean(x, (axis,), keepdims)
-    require(isinstance(ord, int | float), OptionError, "norm", f"invalid norm order {ord!r} for vectors")
+    require(
+        isinstance(ord, int | float), OptionError, "norm", f"invalid norm order {ord!r} for vectors"
+    )
     if ord == 0:
         hit = registry["not_equal"](x, 0)
         return registry["sum"](_ir.cast(hit, magnitude(x).dtype), **options)
@@ -403,8 +430,15 @@ def einsum(subscripts: str, *operands: Node) -> Node:
             if known == 1:
                 extents[letter] = n
             elif n not in (1, known):
-                fail(ShapeError, "einsum", f"operand {x.shape} has extent {n} for {letter!r}, another has {known}")
-    pairs = [(term, stretched(x, term, extents)) for term, x in zip(terms, promoted(*operands), strict=True)]
+                fail(
+                    ShapeError,
+                    "einsum",
+                    f"operand {x.shape} has extent {n} for {letter!r}, another has {known}",
+                )
+    pairs = [
+        (term, stretched(x, term, extents))
+        for term, x in zip(terms, promoted(*operands), strict=True)
+    ]
     while len(pairs) > 2:
         i, j = best_pair(pairs, result)
         second, first = pairs.pop(j), pairs.pop(i)
@@ -422,15 +456,24 @@ def parse_einsum(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
-    require(len(terms) == len(ndims), ShapeError, "einsum", f"{subscripts!r} names {len(terms)} operands, got {len(ndims)}")
-    legal = all(c.isalpha() and c.isascii() for c in (left + right).replace("...", "").replace(",", ""))
+    require(
+        len(terms) == len(ndims),
+        ShapeError,
+        "einsum",
+        f"{subscripts!r} names {len(terms)} operands, got {len(ndims)}",
+    )
+    legal = all(
+        c.isalpha() and c.isascii() for c in (left + right).replace("...", "").replace(",", "")
+    )
     require(legal, OptionError, "einsum", f"invalid subscripts {subscripts!r}")
     most = 0
     for i, (term, ndim) in enumerate(zip(terms, ndims, strict=True)):
         letters = term.replace("...", "")
         spare = ndim - len(letters)
         fits = spare >= 0 if "..." in term else spare == 0
-        require(fits, ShapeError, "einsum", f"{term!r} does not fit an operand of {ndim} dimensions")
+        require(
+            fits, ShapeError, "einsum", f"{term!r} does not fit an operand of {ndim} dimensions"
+        )
         if "..." in term:
             most = max(most, spare)
             # Counted from the last axis, as in broadcasting.
@@ -438,10 +481,17 @@ def parse_einsum(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]
     rest = "".join(chr(0x2000 + k) for k in reversed(range(most)))
     if arrow:
         result = right.replace("...", rest)
-        require("..." in right or not most, ShapeError, "einsum", "the result must have the ellipsis of the operands")
+        require(
+            "..." in right or not most,
+            ShapeError,
+            "einsum",
+            "the result must have the ellipsis of the operands",
+        )
         known = set("".join(terms))
         bad = [c for c in result if c not in known or result.count(c) > 1]
-        require(not bad, ShapeError, "einsum", f"the result repeats or invents {bad} in {subscripts!r}")
+        require(
+            not bad, ShapeError, "einsum", f"the result repeats or invents {bad} in {subscripts!r}"
+        )
         return terms, result
     letters = "".join(terms)
     once = sorted(c for c in set(letters) if letters.count(c) == 1 and ord(c) < 0x2000)
@@ -496,9 +546,7 @@ def contract(first: tuple[str, Node], second: tuple[str, Node], result: str) -> 
     k = math.prod(a.shape[n + len(rows) :])
     w = b.shape[n + len(inside) :]
     if inside:
-        out = gemm(
-            reshape(a, (*lead, math.prod(m), k)), reshape(b, (*lead, k, math.prod(w)))
-        )
+        out = gemm(reshape(a, (*lead, math.prod(m), k)), reshape(b, (*lead, k, math.prod(w))))
         out = reshape(out, lead + m + w)
     else:
         wide = reshape(b, (*lead, *(1,) * len(m), *w))

@@ -15,10 +15,11 @@ from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 from .define import arrayop, composite, normalize_axes, normalize_axis
 from .elementwise import equal, exp, log, sqrt, square, stop_gradient, where
 from .indexing import flat_index, take_along_axis
+from .joining import pad
 from .linalg import matmul
 from .random import bernoulli
-from .reduction import argmax, max, sum  # noqa: A004
-from .shaping import Shape, expand_dims, full, pad, positions, reshape, squeeze, transpose
+from .reduction import argmax, max, sum
+from .shaping import Shape, expand_dims, full, positions, reshape, squeeze, transpose
 from .statistics import mean
 
 Pair = tuple[int, int]
@@ -30,17 +31,35 @@ def pair(value: Any, op: str, name: str, least: int) -> Pair:
     whole = len(parts) == 2 and all(hasattr(n, "__index__") for n in parts)
     require(whole, OptionError, op, f"{name} must be an int or two, got {value!r}")
     first, second = (n.__index__() for n in parts)
-    require(min(first, second) >= least, OptionError, op, f"{name} must be at least {least}, got {value!r}")
+    require(
+        min(first, second) >= least,
+        OptionError,
+        op,
+        f"{name} must be at least {least}, got {value!r}",
+    )
     return first, second
 
 
 def check_image(x: Node, op: str) -> None:
     """Raise unless `x` is a batch of floating images."""
-    require(x.ndim == 4, ShapeError, op, f"x must have shape (batch, height, width, channels), got {x.shape}")
-    require(is_float(x.dtype), DTypeError, op, f"x must be floating, got {x.dtype}", "Convert with astype('float32').")
+    require(
+        x.ndim == 4,
+        ShapeError,
+        op,
+        f"x must have shape (batch, height, width, channels), got {x.shape}",
+    )
+    require(
+        is_float(x.dtype),
+        DTypeError,
+        op,
+        f"x must be floating, got {x.dtype}",
+        "Convert with astype('float32').",
+    )
 
 
-def window_extents(x: Shape, window: Pair, stride: Pair, padding: Pair, dilation: Pair, op: str) -> Pair:
+def window_extents(
+    x: Shape, window: Pair, stride: Pair, padding: Pair, dilation: Pair, op: str
+) -> Pair:
     """How many windows fit along height and width."""
     found = tuple(
         (extent + 2 * p - d * (k - 1) - 1) // s + 1
@@ -205,8 +224,19 @@ def conv2d(
     check_image(x, "conv2d")
     require(kernel.ndim == 4, ShapeError, "conv2d",
             f"kernel must have shape (kh, kw, channels // groups, out_channels), got {kernel.shape}")  # fmt: skip
-    require(kernel.dtype is x.dtype, DTypeError, "conv2d", f"x is {x.dtype}, kernel is {kernel.dtype}", "Convert one with astype.")
-    require(isinstance(groups, int) and groups > 0, OptionError, "conv2d", f"groups must be at least 1, got {groups!r}")
+    require(
+        kernel.dtype is x.dtype,
+        DTypeError,
+        "conv2d",
+        f"x is {x.dtype}, kernel is {kernel.dtype}",
+        "Convert one with astype.",
+    )
+    require(
+        isinstance(groups, int) and groups > 0,
+        OptionError,
+        "conv2d",
+        f"groups must be at least 1, got {groups!r}",
+    )
     fits = x.shape[3] == kernel.shape[2] * groups and kernel.shape[3] % groups == 0
     require(fits and 0 not in kernel.shape[:2], ShapeError, "conv2d",
             f"kernel {kernel.shape} does not fit x {x.shape} in {groups} groups",
@@ -221,7 +251,12 @@ def conv2d(
     out = _ir.cast(out, x.dtype)
     if bias is None:
         return out
-    require(bias.shape == kernel.shape[3:], ShapeError, "conv2d", f"bias must have shape {kernel.shape[3:]}, got {bias.shape}")
+    require(
+        bias.shape == kernel.shape[3:],
+        ShapeError,
+        "conv2d",
+        f"bias must have shape {kernel.shape[3:]}, got {bias.shape}",
+    )
     return out + bias
 
 
@@ -304,7 +339,9 @@ def max_pool2d_grad(x: Node, g: Node, window: Pair, stride: Pair, pad: Pair) -> 
     """
     options = pool_options(x, window, stride, pad, "max_pool2d_grad")
     shape = pooled_shape(x.shape, **options, op="max_pool2d_grad")
-    require(g.shape == shape, ShapeError, "max_pool2d_grad", f"g must have shape {shape}, got {g.shape}")
+    require(
+        g.shape == shape, ShapeError, "max_pool2d_grad", f"g must have shape {shape}, got {g.shape}"
+    )
     return (x, _ir.cast(g, x.dtype)), x.shape, x.dtype, options
 
 
@@ -440,15 +477,31 @@ def dense(x: Node, weight: Node, bias: Node | None = None) -> Node:
     ShapeError, DTypeError
         When shapes or dtypes do not fit.
     """
-    require(weight.ndim == 2, ShapeError, "dense", f"weight must have shape (units, in_units), got {weight.shape}")
+    require(
+        weight.ndim == 2,
+        ShapeError,
+        "dense",
+        f"weight must have shape (units, in_units), got {weight.shape}",
+    )
     fits = x.ndim > 0 and x.shape[-1] == weight.shape[1]
     require(fits, ShapeError, "dense", f"x {x.shape} does not end in the in_units of weight {weight.shape}",
             "Flatten x, or make the weight (units, in_units).")  # fmt: skip
-    require(x.dtype is weight.dtype, DTypeError, "dense", f"x is {x.dtype}, weight is {weight.dtype}", "Convert one with astype.")
+    require(
+        x.dtype is weight.dtype,
+        DTypeError,
+        "dense",
+        f"x is {x.dtype}, weight is {weight.dtype}",
+        "Convert one with astype.",
+    )
     out = matmul(x, transpose(weight))
     if bias is None:
         return out
-    require(bias.shape == weight.shape[:1], ShapeError, "dense", f"bias must have shape {weight.shape[:1]}, got {bias.shape}")
+    require(
+        bias.shape == weight.shape[:1],
+        ShapeError,
+        "dense",
+        f"bias must have shape {weight.shape[:1]}, got {bias.shape}",
+    )
     return out + bias
 
 
@@ -582,10 +635,17 @@ def softmax_cross_entropy(logits: Node, labels: Node, axis: int = -1) -> Node:
     axis = normalize_axis(axis, logits.ndim, name)
     classes = logits.shape[axis]
     rest = (*logits.shape[:axis], *logits.shape[axis + 1 :])
-    require(logits.dtype.kind == "f", DTypeError, name, f"logits must be floating, got {logits.dtype}")
+    require(
+        logits.dtype.kind == "f", DTypeError, name, f"logits must be floating, got {logits.dtype}"
+    )
     require(labels.dtype.kind in "iu", DTypeError, name, f"labels must be integers, got {labels.dtype}",
             "Convert them with astype('int64').")  # fmt: skip
-    require(labels.shape == rest, ShapeError, name, f"logits {logits.shape} need labels of shape {rest}, got {labels.shape}")
+    require(
+        labels.shape == rest,
+        ShapeError,
+        name,
+        f"logits {logits.shape} need labels of shape {rest}, got {labels.shape}",
+    )
     require(classes > 0, ShapeError, name, "there are no classes")
     shifted = logits - stop_gradient(max(logits, axis=axis, keepdims=True))
     target = expand_dims(flat_index(labels, dims=(classes,)), axis)
@@ -607,7 +667,12 @@ def l2_loss(prediction: Node, target: Node) -> Node:
     -------
     array, shape (batch,)
     """
-    require(prediction.shape == target.shape, ShapeError, "l2_loss", f"prediction is {prediction.shape}, target {target.shape}")
+    require(
+        prediction.shape == target.shape,
+        ShapeError,
+        "l2_loss",
+        f"prediction is {prediction.shape}, target {target.shape}",
+    )
     require(prediction.ndim > 0, ShapeError, "l2_loss", "needs a batch axis")
     half = 0.5 * square(prediction - target)
     axes = normalize_axes(tuple(range(1, half.ndim)), half.ndim, "l2_loss")

@@ -1,0 +1,98 @@
+"""Reductions where samples do not reach: axes, empty arrays, zeros, extremes, warnings."""
+
+import numpy as np
+import pytest
+from interpreter import evaluate
+
+from lazyarray import _ir
+from lazyarray.autodiff import gradients
+from lazyarray.errors import AxisError, OptionError, ShapeError
+from lazyarray.ops import reduction, sorting, statistics
+
+
+def run(function, *arrays):
+    """Return what a function of nodes gives on arrays."""
+    nodes = [_ir.placeholder(a.shape, a.dtype) for a in arrays]
+    values = {n.serial: a for n, a in zip(nodes, arrays, strict=True)}
+    return evaluate([function(*nodes)], values)[0]
+
+
+def node(*shape, dtype=np.float64):
+    """Return a leaf."""
+    return _ir.placeholder(shape, np.dtype(dtype))
+
+
+@pytest.mark.parametrize(
+    "function", [reduction.sum, reduction.max, reduction.argmax, reduction.cumsum, sorting.sort]
+)
+def test_axis_out_of_bounds(function):
+    with pytest.raises(AxisError):
+        function(node(2, 3), axis=2)
+    with pytest.raises(np.exceptions.AxisError):
+        function(node(2, 3), axis=-3)
+
+
+def test_axis_named_twice():
+    with pytest.raises(ValueError, match="twice"):
+        reduction.sum(node(2, 3), axis=(0, -2))
+
+
+def test_nothing_to_search():
+    for function in (reduction.min, reduction.max, reduction.argmin, reduction.argmax):
+        with pytest.raises(ShapeError):
+            function(node(0, 3), axis=0)
+        assert function(node(0, 3), axis=1).shape == (0,)
+        assert function(node(0, 0), axis=1).shape == (0,)
+
+
+def test_axes_apart_are_reduced_in_steps():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float16)
+    for axis in ((0, 2), (0, 3), (1, 3), (0, 2, 3), (-1, 0)):
+        got = run(lambda a: reduction.sum(a, axis), x)  # noqa: B023
+        np.testing.assert_allclose(got, x.astype(float).sum(axis), rtol=2e-3, atol=1e-2)
+        assert got.dtype == np.float16
+        got = run(lambda a: reduction.max(a, axis, keepdims=True), x)  # noqa: B023
+        np.testing.assert_array_equal(got, x.max(axis, keepdims=True))
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_gradient_of_products_with_zeros(zeros):
+    x = np.array([2.0, 3.0, 5.0, 7.0])
+    x[[1, 3][:zeros]] = 0
+    wanted = [np.prod(np.delete(x, i)) for i in range(4)]
+    leaf = node(4)
+    leaf.variable = object()
+    recorder = _ir.current()
+    recorder.recording = True
+    try:
+        ((_, gradient),) = gradients([reduction.prod(leaf)], None, [leaf])
+    finally:
+        recorder.recording = False
+    np.testing.assert_allclose(evaluate([gradient], {leaf.serial: x})[0], wanted)
+
+
+def test_normalised_exponentials_do_not_overflow():
+    x = np.array([[1e4, 0, -1e4], [-1e5, -1e5, -1e5]])
+    np.testing.assert_allclose(run(statistics.softmax, x), [[1, 0, 0], [1 / 3] * 3])
+    np.testing.assert_allclose(run(statistics.log_softmax, x)[0], [0, -1e4, -2e4])
+    np.testing.assert_allclose(
+        run(lambda a: statistics.logsumexp(a, 1), x), [1e4, -1e5 + np.log(3)]
+    )
+    infinite = np.array([-np.inf, -np.inf])
+    assert run(statistics.logsumexp, infinite) == -np.inf
+    assert run(statistics.logsumexp, np.array([np.inf, 1.0])) == np.inf
+    assert run(statistics.logsumexp, np.zeros(0)) == -np.inf
+
+
+def test_warnings_of_empty_means():
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        statistics.mean(node(0, 2), axis=0)
+    with pytest.warns(RuntimeWarning, match="Degrees of freedom"):
+        statistics.var(node(1, 2), axis=0, ddof=1)
+
+
+def test_sort_options():
+    with pytest.raises(OptionError):
+        sorting.sort(node(3), kind="bogus")
+    with pytest.raises(OptionError):
+        sorting.topk(node(3), 4)
