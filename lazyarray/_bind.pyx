@@ -821,3 +821,4 @@ cdef class Compiled:
         with lock:
             found = dict(bind(self.plan, &self.walk, substitutes, False))
         return [values.get(node, node) if place is None else found[place] for place, node in self.outputs]
+

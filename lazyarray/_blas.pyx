@@ -49,7 +49,7 @@ cdef extern from "conv.hpp" namespace "la" nogil:
         const Micro* micro
         Py_ssize_t n, h, w, c, kh, kw, cg, o, og, groups, oh, ow, sh, sw, ph, pw, dh, dw
         Py_ssize_t image_parts, row_parts, splits, tap_parts, output_parts, rows_at_once
-        bint outer
+        bint gather, outer
     Py_ssize_t RESIDENT_BYTES
     int run_conv2d[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_conv2d_data_grad[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
@@ -57,15 +57,32 @@ cdef extern from "conv.hpp" namespace "la" nogil:
     int finish_conv2d_weight_grad[T](const void*, char**) noexcept
 
 cdef extern from "pool.hpp" namespace "la" nogil:
-    cppclass Half "la::Half":
-        pass
     cdef cppclass PoolParams:
+        const Micro* micro
         Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw
         bint count_pad
         Py_ssize_t image_parts, row_parts
-    cdef enum PoolKind:
-        MAX_POOL, MAX_POOL_GRAD, AVG_POOL, AVG_POOL_GRAD
-    KernelRun pick_pool[T](int kind) except +
+    KernelRun max_f16 "(la::run_pool<la::Half, true>)"
+    KernelRun max_f32 "(la::run_pool<float, true>)"
+    KernelRun max_f64 "(la::run_pool<double, true>)"
+    KernelRun mean_f16 "(la::run_pool<la::Half, false>)"
+    KernelRun mean_f32 "(la::run_pool<float, false>)"
+    KernelRun mean_f64 "(la::run_pool<double, false>)"
+    KernelRun max_grad_f16 "(la::run_pool_grad<la::Half, true>)"
+    KernelRun max_grad_f32 "(la::run_pool_grad<float, true>)"
+    KernelRun max_grad_f64 "(la::run_pool_grad<double, true>)"
+    KernelRun mean_grad_f16 "(la::run_pool_grad<la::Half, false>)"
+    KernelRun mean_grad_f32 "(la::run_pool_grad<float, false>)"
+    KernelRun mean_grad_f64 "(la::run_pool_grad<double, false>)"
+
+cdef enum:
+    MAX_POOL, MAX_POOL_GRAD, AVG_POOL, AVG_POOL_GRAD
+
+cdef KernelRun[4][3] POOLS
+POOLS[MAX_POOL] = [max_f16, max_f32, max_f64]
+POOLS[MAX_POOL_GRAD] = [max_grad_f16, max_grad_f32, max_grad_f64]
+POOLS[AVG_POOL] = [mean_f16, mean_f32, mean_f64]
+POOLS[AVG_POOL_GRAD] = [mean_grad_f16, mean_grad_f32, mean_grad_f64]
 
 MEMORY_ERROR = {1: (MemoryError, "no memory for a kernel's packed operands")}
 LONGEST = 2**31 - 1  # Fortran integers of SciPy's BLAS
@@ -131,31 +148,34 @@ cdef bytes blank(Py_ssize_t size):
 cdef dict ROUTINES = {}
 
 
-cdef object one_thread(object library):
-    """Set the BLAS that `library` is linked with to one thread a call; the engine is the only thread pool."""
+def load_blas():
+    """Load SciPy's BLAS and set it to one thread a call: the engine is the only thread pool.
+
+    Called by the first product that needs it; whoever calls SciPy's linear algebra from tasks calls it first, too.
+    """
+    if ROUTINES:
+        return
+    import scipy.linalg.cython_blas as cython_blas
+
+    try:
+        library = ctypes.CDLL(cython_blas.__file__)
+    except OSError:
+        library = None
     for name in (
         "scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_", "openblas_set_num_threads",
         "openblas_set_num_threads64_", "bli_thread_set_num_threads", "MKL_Set_Num_Threads",
     ):
-        try:
-            # Found among the libraries that SciPy's module itself depends on, so never in NumPy's copy.
+        # Searched in the libraries that SciPy's module itself depends on, so NumPy's own copy is never meant.
+        if hasattr(library, name):
             getattr(library, name)(1)
-            return
-        except AttributeError:
-            continue
+            break
+    for char, name in zip("fdFD", ("sgemm", "dgemm", "cgemm", "zgemm"), strict=True):
+        ROUTINES[char] = cython_blas.__pyx_capi__[name]
 
 
 cdef BlasGemm routine(object dtype) except *:
     """SciPy's gemm for `dtype`, by its exported function pointer: building needs no SciPy."""
-    if not ROUTINES:
-        import scipy.linalg.cython_blas as cython_blas
-
-        for char, name in zip("fdFD", ("sgemm", "dgemm", "cgemm", "zgemm"), strict=True):
-            ROUTINES[char] = cython_blas.__pyx_capi__[name]
-        try:
-            one_thread(ctypes.CDLL(cython_blas.__file__))
-        except OSError:
-            pass
+    load_blas()
     capsule = ROUTINES[dtype.char]
     return <BlasGemm>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
 
@@ -351,6 +371,14 @@ def conv2d_data_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilatio
     g.image_parts = max(1, min(g.image_parts, 16))  # each unit transposes the kernel
     if g.image_parts == 16:
         g.row_parts = 1
+    g.output_parts = 1
+    g.rows_at_once = max(1, (32 << 10) // max(1, g.w * g.c * conv.dtype.itemsize))
+    # As a convolution of g it needs no additions in memory, but multiplies the padding of g by zero.
+    vector = 64 // conv.dtype.itemsize
+    g.gather = (
+        groups == 1 and g.sh == g.sw == 1 and g.ph <= (g.kh - 1) * g.dh and g.pw <= (g.kw - 1) * g.dw
+        and g.h * g.w * -(-g.c // vector) * vector * 8 <= 9 * g.oh * g.ow * g.c
+    )
     cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
     cdef KernelRun run = run_conv2d_data_grad[float] if conv.single else run_conv2d_data_grad[double]
     return make(run, NULL, conv.params, extent, 3, conv.cost, f"conv2d_data_grad {x_shape} {k_shape}")
@@ -384,10 +412,13 @@ def conv2d_weight_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilat
 
 cdef object pool(int kind, str name, object dtype, object x_shape, object window, object stride, object pad, bint count_pad):
     dtype = np.dtype(dtype)
+    if dtype.char not in "efd":
+        raise ValueError(f"{name}: a floating dtype expected, not {dtype}.")
     if min(tuple(window) + tuple(stride)) < 1 or min(pad) < 0 or pad[0] >= window[0] or pad[1] >= window[1]:
         raise ValueError(f"{name}: bad window {window}, stride {stride} or pad {pad}; a pad is smaller than its window.")
     cdef bytes params = blank(sizeof(PoolParams))
     cdef PoolParams* g = <PoolParams*><void*>PyBytes_AS_STRING(params)
+    g.micro = micro
     g.n, g.h, g.w, g.c = x_shape
     (g.kh, g.kw), (g.sh, g.sw), (g.ph, g.pw) = window, stride, pad
     g.oh, g.ow = conv_extents(x_shape, (*window, g.c, 1), stride, pad, (1, 1))
@@ -400,16 +431,7 @@ cdef object pool(int kind, str name, object dtype, object x_shape, object window
     g.image_parts = max(1, min(g.n, wanted))
     g.row_parts = 1 if grad else tiles(g.oh, wanted / g.image_parts, 4)
     cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
-    cdef KernelRun run
-    if dtype.char == "f":
-        run = pick_pool[float](kind)
-    elif dtype.char == "d":
-        run = pick_pool[double](kind)
-    elif dtype.char == "e":
-        run = pick_pool[Half](kind)
-    else:
-        raise ValueError(f"{name}: a floating dtype expected, not {dtype}.")
-    return make(run, NULL, params, extent, 3 if kind == MAX_POOL_GRAD else 2, cost, f"{name} {tuple(x_shape)} {window}")
+    return make(POOLS[kind]["efd".index(dtype.char)], NULL, params, extent, 3 if kind == MAX_POOL_GRAD else 2, cost, f"{name} {tuple(x_shape)} {window}")
 
 
 def max_pool2d(dtype, x_shape, window, stride, pad=(0, 0)):

@@ -14,6 +14,7 @@
 import atexit
 import os
 from collections import namedtuple
+from types import TracebackType
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
@@ -45,6 +46,20 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8(object) except NULL
     int PySys_AddAuditHook(AuditHook, void*)
     int Py_AddPendingCall(int (*func)(void*), void* arg) nogil
+
+
+cdef extern from *:
+    """
+    #include <frameobject.h>
+    static PyObject* la_bare_frame(const char* file, const char* name, int line, PyObject* globals) {
+        PyCodeObject* code = PyCode_NewEmpty(file, name, line);
+        if (!code) return NULL;
+        PyObject* frame = (PyObject*)PyFrame_New(PyThreadState_Get(), code, globals, NULL);
+        Py_DECREF(code);
+        return frame;
+    }
+    """
+    object la_bare_frame(const char*, const char*, int, object)
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -377,20 +392,42 @@ cdef object error_of(Poison* poison):
 
 
 cdef int set_error(Poison* poison, object error) except -1:
-    """Keeps the exception and its traceback, with the locals cleared: they may hold arrays that hold this poison."""
-    cdef object trace = error.__traceback__
+    """Keeps an exception and where it came from, but no frame: frames may hold arrays that hold this poison."""
+    cdef list todo = [error]
+    cdef set seen = set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = bare_traceback(one.__traceback__)
+        todo += (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
+    trace = error.__traceback__
     Py_INCREF(error)
     poison.dead.first = <PyObject*>error
     if trace is not None:
         Py_INCREF(trace)
         poison.dead.third = <PyObject*>trace
-    while trace is not None:
-        try:
-            trace.tb_frame.clear()
-        except RuntimeError:    # still running
-            pass
-        trace = trace.tb_next
     return 0
+
+
+cdef object bare_traceback(object trace):
+    """The same files, lines and names on frames without locals or functions."""
+    cdef list entries = []
+    cdef object bare = None
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    for entry in reversed(entries):
+        frame = entry.tb_frame
+        if frame.f_globals is globals():
+            continue
+        code = frame.f_code
+        line = entry.tb_lineno or 0
+        file = code.co_filename.encode(errors="replace")
+        frame = la_bare_frame(file, code.co_name.encode(), line, frame.f_globals)
+        bare = TracebackType(bare, frame, 0, line)
+    return bare
 
 
 HEAP_TYPE = 1 << 9      # Py_TPFLAGS_HEAPTYPE
@@ -410,6 +447,8 @@ def _copy_error(error, trace):
         if any("__slots__" in vars(base) for base in kind.__mro__) or new.args != error.args:
             raise TypeError("not a faithful copy")
         vars(new).update(vars(error))
+        if hasattr(error, "__notes__"):
+            new.__notes__ = list(error.__notes__)
         if isinstance(error, ImportError):
             new.name, new.path = error.name, error.path
         elif isinstance(error, (NameError, AttributeError)):
@@ -885,8 +924,8 @@ cdef void call_python(Task* task, LaneState* lane) noexcept:
         else:
             while claim(task, &begin, &end):
                 fn(begin, end)
-    except BaseException as error:
-        note_site(task, error)
+    except BaseException as raised:
+        error = note_site(task, raised)
         poison = new_poison(NULL, NULL, 0, 0)
         set_error(poison, error)
         with nogil:
@@ -894,16 +933,18 @@ cdef void call_python(Task* task, LaneState* lane) noexcept:
     set_frame(frame.outer)
 
 
-cdef int note_site(Task* task, object error) except -1:
-    """Adds the line that pushed the task: its traceback begins in the callable."""
+cdef object note_site(Task* task, object error):
+    """A copy that names the line that pushed the task: its traceback begins in the callable."""
     cdef object name = "a task" if task.dead.second == NULL else <object>task.dead.second
     cdef object code
     cdef int line
+    # Not on the exception itself, which the callable may raise again and again.
+    error = _copy_error(error, error.__traceback__)
     if task.dead.third != NULL:
         code = <object>task.dead.third
         line = PyCode_Addr2Line(<PyCodeObject*>task.dead.third, task.lasti)
         error.add_note(f"In {name}, pushed at {code.co_filename}:{line}.")
-    return 0
+    return error
 
 
 cdef void drop_callable(Task* task) noexcept:

@@ -240,6 +240,10 @@ cdef class NativeKernel:
 
         With ``pieces=k`` the extent is cut in up to k pieces at multiples of the grain, which run in shuffled order.
         """
+        self.call_spans([(0, self.extent)] if pieces is None else self.split(pieces, seed), *arrays)
+
+    def call_spans(self, spans, *arrays):
+        """Run these spans of units in this order, then finish."""
         if len(arrays) != self.n_args:
             raise ValueError(f"{self.label}: {self.n_args} operands expected, not {len(arrays)}")
         cdef vector[char*] args
@@ -250,7 +254,7 @@ cdef class NativeKernel:
         args.push_back(<char*>((at + 63) & ~<uintptr_t>63))
         cdef Py_ssize_t begin, end
         cdef int code = 0
-        for begin, end in self.split(pieces, seed):
+        for begin, end in spans:
             with nogil:
                 code = self.run(self.params, args.data(), begin, end)
             if code:
@@ -263,9 +267,7 @@ cdef class NativeKernel:
             raise error(message)
 
     def split(self, pieces, seed):
-        """The pieces of `call`."""
-        if pieces is None:
-            return [(0, self.extent)]
+        """Spans that cover the extent, cut at multiples of the grain, shuffled."""
         grains = (self.extent + self.grain - 1) // self.grain
         rng = np.random.default_rng(seed)
         cuts = np.unique(np.concatenate([[0, grains], rng.integers(0, grains + 1, pieces - 1)])) * self.grain

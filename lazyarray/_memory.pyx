@@ -30,7 +30,7 @@ cdef enum:
     HUGE = 2 << 20
     CLASSES = 256
     PROBES = 8              # free blocks looked at for an idle one
-    PENDING_LIMIT = 64 << 20    # bytes of busy free blocks beyond which they are reused rather than added to
+    PENDING_LIMIT = 4 << 20     # bytes of busy free blocks of a class beyond which they are reused, not added to
 
 cdef vector[Block] free_blocks[CLASSES]
 cdef Py_ssize_t bytes_in_use = 0

@@ -171,6 +171,10 @@ cdef ArrayBase view_of(ArrayBase a, object shadow):
     cdef Type kind = a.storage.node.type
     cdef uintptr_t at = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>shadow)
     out.storage = a.storage
+    if a.is_scalar:
+        # Like a NumPy scalar, it has no memory that a view could share.
+        out.storage = Storage.__new__(Storage)
+        out.storage.node = a.storage.node
     out.offset = <Py_ssize_t>(at - BASE)
     if shadow.size == 0:
         out.offset = 0

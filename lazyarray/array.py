@@ -93,12 +93,13 @@ class Array(ArrayBase):
         out = options.pop("out", None)
         if method != "__call__" or op is None or options:
             return NotImplemented
-        if out is not None and not isinstance(out[0], ArrayBase):
-            return NotImplemented
         result = _record.apply(op, *inputs)
         if result is NotImplemented or out is None:
             return result
-        _record.store(out[0], result, ufunc.__name__)
+        if isinstance(out[0], ArrayBase):
+            _record.store(out[0], result, ufunc.__name__)
+        else:
+            np.positive(_record.peek_numpy(result), out=out[0], casting="same_kind")
         return out[0]
 
     def __repr__(self) -> str:

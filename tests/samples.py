@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import references
 from scipy import special
 
 from lazyarray import _ir
@@ -38,7 +39,8 @@ class Values:
         """Return an array of these values."""
         dtype = np.dtype(self.dtype) if self.dtype is not None else dtype
         if self.make is not None:
-            return np.asarray(self.make(rng, shape)).astype(dtype)
+            with np.errstate(invalid="ignore"):
+                return np.asarray(self.make(rng, shape)).astype(dtype)
         if dtype.kind == "b":
             return rng.random(shape) < 0.5
         if dtype.kind in "iu":
@@ -176,6 +178,19 @@ ZEROS = Values(make=lambda rng, shape: rng.choice([0.0, 1.5, -0.5, 2.0], shape),
 STEEP = Values(-30.0, 30.0, int_low=-30, int_high=30, distinct=True)
 
 
+SPECIAL = Values(make=lambda rng, shape: rng.choice([0.0, 1.0, np.nan, np.inf, -np.inf], shape))
+
+
+def holes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values well apart, some of them NaN but never a whole line."""
+    found = APART.draw(rng, shape, np.dtype(np.float64))
+    found[0, 1] = found[2, 2] = np.nan
+    return found
+
+
+HOLES = Values(make=holes)
+
+
 def gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
     if approximate:
         return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x**3)))
@@ -190,6 +205,44 @@ def angle(z: np.ndarray, deg: bool = False) -> np.ndarray:
 def topk(a: np.ndarray, k: int, axis: int = -1) -> np.ndarray:
     order = np.flip(np.argsort(np.flip(a, axis), axis, kind="stable"), axis)
     return np.take(a.shape[axis] - 1 - order, np.arange(k), axis)
+
+
+AROUND = Values(int_low=-3, int_high=2, dtype="int64")
+
+
+def listed(op: Any, *arrays: Any, **attributes: Any) -> Any:
+    """Call an op that takes its arrays as one list."""
+    return op(list(arrays), **attributes)
+
+
+def joined(function: Callable[..., Any], *cases: tuple[tuple[int, ...], ...]) -> list[Sample]:
+    """Samples of an op that joins a list of two arrays."""
+    return [
+        Sample(shapes, PLAIN, {}, stacked(function), listed, gradient=(0, 1)) for shapes in cases
+    ]
+
+
+def convolution(
+    reference: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], **attributes: Any
+) -> Sample:
+    """A sample of a bilinear part of a convolution."""
+
+    def computed(*arrays: np.ndarray, **options: Any) -> np.ndarray:
+        if arrays[0].dtype == np.float16:
+            raise TypeError("conv2d converts float16 first")
+        return reference(*arrays, **options)
+
+    options = {"stride": (1, 1), "pad": (0, 1), "dilation": (1, 2), "groups": 2}
+    return Sample(
+        shapes,
+        PLAIN,
+        {**attributes, **options},
+        computed,
+        gradient=(0, 1),
+        kinds="f",
+        arrays=False,
+        **ROUNDED,
+    )
 
 
 SAMPLES: dict[str, list[Sample]] = {
@@ -478,6 +531,51 @@ SAMPLES: dict[str, list[Sample]] = {
         *scanned(APART, gradient=(0,), complex_gradient=True),
         Sample(((4, 5),), ZEROS, {"axis": 1}, gradient=(0,), second=False, kinds="fc"),
     ],
+    "average": [
+        Sample(
+            ((3, 4), (3, 4)),
+            (PLAIN, POSITIVE),
+            {"axis": axis},
+            call=lambda op, a, w, axis: op(a, axis, w),
+            reference=lambda a, w, axis: np.average(a, axis, w),
+            gradient=(0, 1),
+            complex_gradient=True,
+            kinds="iufc",
+            **ROUNDED,
+        )
+        for axis in (None, 0)
+    ]
+    + [
+        Sample(((3, 4),), attributes={"axis": 1}, kinds="iufc", **ROUNDED),
+        Sample(
+            ((3, 4), (4,)),
+            (PLAIN, POSITIVE),
+            call=lambda op, a, w: op(a, 1, w),
+            reference=lambda a, w: np.average(a, 1, w),
+            gradient=(0, 1),
+            kinds="iufc",
+            **ROUNDED,
+        ),
+    ],
+    # ---- missing values
+    **{
+        name: [
+            Sample(((3, 4),), HOLES, {"axis": axis}, gradient=(0,), kinds="iuf", **ROUNDED)
+            for axis in (None, 0, 1)
+        ]
+        for name in ("nansum", "nanprod", "nanmin", "nanmax", "nanmean")
+    },
+    "nan_to_num": [
+        Sample(ONE, SPECIAL, kinds="iufc"),
+        Sample(ONE, SPECIAL, {"nan": 2.0, "posinf": 9.0, "neginf": -9.0}, kinds="f"),
+    ],
+    "isclose": [
+        Sample(TWO, (SPECIAL, SPECIAL), {"equal_nan": flag}, kinds="fc") for flag in (False, True)
+    ]
+    + [
+        Sample(TWO, (TIE, TIE), {"rtol": 0.5}),
+        Sample(BROADCAST, (PLAIN, PLAIN), {"atol": 1.0}),
+    ],
     # ---- sorting
     "sort": [
         Sample(((3, 4, 2),), APART, {"axis": axis}, gradient=(0,)) for axis in (0, 1, -1, None)
@@ -498,4 +596,502 @@ SAMPLES: dict[str, list[Sample]] = {
         for kind, dtypes in (("uniform", "f"), ("normal", "f"), ("bits", "u"))
         for dtype in (("float32", "float64") if dtypes == "f" else ("uint32", "uint64"))
     },
+    # ---- views
+    "broadcast_to": [
+        Sample((shape,), attributes={"shape": (2, 3, 4)}, gradient=(0,), complex_gradient=True)
+        for shape in ((), (4,), (3, 1), (2, 3, 4))
+    ],
+    "broadcast_arrays": [Sample(((3, 1), (4,), ()), gradient=(0, 1, 2))],
+    "reshape": [
+        Sample(((3, 4),), attributes={"shape": shape, "order": order}, gradient=(0,))
+        for shape in ((2, 6), (-1,), (2, -1, 3))
+        for order in "CF"
+    ]
+    + [
+        Sample(((0, 3),), attributes={"shape": (3, 0)}),
+        Sample(((),), attributes={"shape": (1, 1)}),
+    ],
+    "ravel": unary(gradient=(0,)),
+    "transpose": [
+        Sample(((2, 3, 4),), attributes={"axes": axes}, gradient=(0,), complex_gradient=True)
+        for axes in (None, (1, -1, 0))
+    ],
+    "swapaxes": [Sample(((2, 3, 4),), attributes={"axis1": 0, "axis2": -1}, gradient=(0,))],
+    "moveaxis": [
+        Sample(((2, 3, 4),), attributes={"source": s, "destination": d}, gradient=(0,))
+        for s, d in ((0, -1), ((0, 1), (-1, 0)))
+    ],
+    "rollaxis": [
+        Sample(((2, 3, 4),), attributes={"axis": a, "start": s}, gradient=(0,))
+        for a, s in ((2, 0), (0, 3), (-1, -2))
+    ],
+    "expand_dims": [
+        Sample(((2, 3),), attributes={"axis": axis}, gradient=(0,)) for axis in (0, -1, (0, 2))
+    ],
+    "squeeze": [
+        Sample(((1, 3, 1),), attributes={"axis": axis}, gradient=(0,)) for axis in (None, 0, (0, 2))
+    ],
+    **{
+        name: [Sample((shape,), gradient=(0,)) for shape in ((), (3,), (2, 3), (2, 3, 2))]
+        for name in ("atleast_1d", "atleast_2d", "atleast_3d")
+    },
+    "flip": [
+        Sample(((2, 3, 4),), attributes={"axis": axis}, gradient=(0,), complex_gradient=True)
+        for axis in (None, 0, (0, 2))
+    ],
+    **{name: [Sample(((2, 3, 4),), gradient=(0,))] for name in ("flipud", "fliplr")},
+    "rot90": [
+        Sample(((2, 3, 4),), attributes={"k": k, "axes": (2, 0)}, gradient=(0,))
+        for k in range(-1, 4)
+    ],
+    "diagonal": [
+        Sample(((3, 4, 2),), attributes={"offset": k, "axis1": i, "axis2": j}, gradient=(0,))
+        for k, i, j in ((0, 0, 1), (1, 1, 0), (-2, 0, 1), (9, 0, 1), (1, 2, 1))
+    ],
+    "sliding_window_view": [
+        Sample(
+            ((4, 5),),
+            attributes={"window_shape": window, "axis": axis},
+            reference=np.lib.stride_tricks.sliding_window_view,
+            gradient=(0,),
+            complex_gradient=True,
+        )
+        for window, axis in (((2, 3), None), (3, 1), ((2, 2), (0, 0)))
+    ],
+    "diag": [
+        Sample((shape,), attributes={"k": k}, gradient=(0,))
+        for shape in ((3,), (3, 4), (0,))
+        for k in (0, 1, -2)
+    ],
+    **{
+        name: [
+            Sample(((2, 3, 4),), attributes={"k": k}, gradient=(0,), complex_gradient=True)
+            for k in (0, 1, -2, 7)
+        ]
+        for name in ("tril", "triu")
+    },
+    # ---- joining and splitting
+    "concatenate": [
+        Sample(shapes, PLAIN, {"axis": axis}, stacked(np.concatenate), listed, gradient=(0, 1, 2))
+        for shapes, axis in (
+            (((2, 3), (1, 3), (2, 3)), 0),
+            (((2, 3), (2, 0), (2, 1)), -1),
+            (((2, 3), (2,), (1, 1)), None),
+        )
+    ]
+    + [
+        Sample(
+            ((2, 3), (1, 3)),
+            (PLAIN, Values(dtype="float64")),
+            {"axis": 0, "dtype": dtype},
+            stacked(np.concatenate),
+            listed,
+            kinds="biuf",
+        )
+        for dtype in (None, "float64")
+    ],
+    "stack": [
+        Sample(TWO, PLAIN, {"axis": axis}, stacked(np.stack), listed, gradient=(0, 1))
+        for axis in (0, 1, -1)
+    ],
+    "vstack": joined(np.vstack, ((3,), (3,)), ((2, 3), (3,))),
+    "hstack": joined(np.hstack, ((3,), (2,)), ((2, 3), (2, 1)), ((), ())),
+    "dstack": joined(np.dstack, ((3,), (3,)), ((2, 3), (2, 3))),
+    "column_stack": joined(np.column_stack, ((3,), (3,)), ((3, 2), (3,))),
+    "append": [
+        Sample(((2, 3), (1, 3)), PLAIN, {"axis": axis}, gradient=(0, 1)) for axis in (None, 0)
+    ],
+    **{
+        name: [
+            Sample(((6, 4),), attributes={"indices_or_sections": cut, "axis": 0}, gradient=(0,))
+            for cut in cuts
+        ]
+        for name, cuts in (("split", (2, 3, [1, 4])), ("array_split", (4, [2, 1, 9, -1], 7)))
+    },
+    **{
+        name: [Sample(((2, 4, 2),), attributes={"indices_or_sections": 2}, gradient=(0,))]
+        for name in ("vsplit", "hsplit", "dsplit")
+    },
+    "roll": [
+        Sample(((3, 4),), attributes={"shift": shift, "axis": axis}, gradient=(0,))
+        for shift, axis in ((2, None), (-7, 0), ((1, 2), (0, 1)), (1, (0, 1)), ((1, 2), 0), (4, 1))
+    ],
+    "tile": [
+        Sample(((2, 3),), attributes={"reps": reps}, gradient=(0,))
+        for reps in (2, (2, 1), (2, 1, 3), 0)
+    ],
+    "repeat": [
+        Sample(((3, 2),), attributes={"repeats": repeats, "axis": axis}, gradient=(0,))
+        for repeats, axis in ((2, None), (3, 1), ([1, 0, 2], 0), (0, 0))
+    ],
+    "pad": [
+        Sample(((3, 4),), attributes={"pad_width": width, "mode": mode}, gradient=(0,))
+        for width in (1, ((2, 1), (0, 3)), ((7, 2), (5, 9)))
+        for mode in ("constant", "edge", "reflect", "symmetric", "wrap")
+    ]
+    + [
+        Sample(((3, 4),), attributes={"pad_width": 2, "constant_values": values}, gradient=(0,))
+        for values in (1, (1, 0), ((1, 2), (3, 4)))
+    ],
+    "diff": [
+        Sample(((3, 4),), attributes={"n": n, "axis": axis}, gradient=(0,))
+        for n, axis in ((1, -1), (2, 0), (0, 0), (5, 1))
+    ],
+    # ---- indexing
+    "take_rows": [
+        Sample(
+            ((3, 2, 2), (5,)),
+            (PLAIN, INDEX),
+            reference=lambda x, i: x[i],
+            gradient=(0,),
+            complex_gradient=True,
+            arrays=False,
+        )
+    ],
+    "put_rows": [
+        Sample(
+            ((3, 2), (5,), (5, 2)),
+            (PLAIN, INDEX, PLAIN),
+            reference=references.put_rows,
+            gradient=(0, 2),
+            complex_gradient=True,
+            arrays=False,
+        )
+    ],
+    "add_rows": [
+        Sample(
+            ((3, 2), (5,), (5, 2)),
+            (PLAIN, INDEX, PLAIN),
+            reference=references.add_rows,
+            gradient=(0, 2),
+            complex_gradient=True,
+            kinds="iufc",
+            arrays=False,
+        )
+    ],
+    "flat_index": [
+        Sample(
+            ((3, 1), (4,)),
+            (INDEX, Values(int_low=-4, int_high=3, dtype="int64")),
+            {"dims": (3, 4)},
+            lambda i, j, dims: np.ravel_multi_index((i, np.where(j < 0, j + 4, j)), dims),
+            kinds="b",
+            arrays=False,
+        )
+    ],
+    "scatter_add": [
+        Sample(
+            ((3, 2), (2, 4), (4, 2)),
+            (PLAIN, INDEX, PLAIN),
+            reference=references.add_rows,
+            gradient=(0, 2),
+            kinds="iufc",
+        )
+    ],
+    "take": [
+        Sample(
+            ((3, 4), (2, 3)),
+            (PLAIN, AROUND if mode == "raise" else Values(int_low=-9, int_high=9, dtype="int32")),
+            {"axis": axis, "mode": mode},
+            gradient=(0,),
+        )
+        for axis in (None, 0, 1, -1)
+        for mode in ("raise", "wrap", "clip")
+    ],
+    "take_along_axis": [
+        Sample(shapes, (PLAIN, AROUND), {"axis": axis}, gradient=(0,), complex_gradient=True)
+        for shapes, axis in (
+            (((3, 4), (3, 5)), 1),
+            (((3, 4), (2, 4)), 0),
+            (((3, 4), (1, 2)), 1),
+            (((6,), (4,)), None),
+            (((2, 3, 4), (2, 5, 4)), 1),
+        )
+    ],
+    "put_along_axis": [
+        Sample(
+            shapes,
+            (PLAIN, AROUND, PLAIN),
+            {"axis": axis},
+            references.put_along_axis,
+            gradient=(0, 2),
+        )
+        for shapes, axis in ((((3, 4), (3, 5), (3, 5)), 1), (((3, 4), (2, 4), ()), 0))
+    ],
+    "one_hot": [
+        Sample(((3, 2),), AROUND, {"depth": 3, "dtype": dtype}, references.one_hot, kinds="b")
+        for dtype in ("float32", "bool", "complex128")
+    ],
+    # ---- products
+    "gemm": [
+        Sample(
+            shapes,
+            reference=np.matmul,
+            arrays=False,
+            gradient=(0, 1),
+            complex_gradient=True,
+            **ROUNDED,
+        )
+        for shapes in (((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 1)), ((2, 1, 2), (2, 2, 3)))
+    ],
+    "matmul": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes in (
+            ((3, 4), (4, 5)),
+            ((4,), (4, 2)),
+            ((3, 4), (4,)),
+            ((4,), (4,)),
+            ((2, 3, 4), (4, 2)),
+            ((2, 1, 3, 4), (5, 4, 2)),
+            ((2, 3, 4), (4,)),
+            ((4,), (2, 4, 3)),
+        )
+    ]
+    + [Sample(((3, 0), (0, 2))), Sample(((0, 3), (3, 2)))],
+    "dot": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes in (
+            ((3, 4), (4, 2)),
+            ((), (4,)),
+            ((4,), (4,)),
+            ((2, 3), (4, 3, 2)),
+            ((2, 2, 3), (3,)),
+        )
+    ],
+    "inner": [
+        Sample(shapes, gradient=(0, 1), **ROUNDED)
+        for shapes in (((3, 4), (2, 4)), ((4,), (4,)), ((), (3,)), ((2, 3, 4), (4,)))
+    ],
+    "vdot": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes in (((4,), (4,)), ((2, 3), (3, 2)))
+    ],
+    "vecdot": [
+        Sample(shapes, attributes={"axis": axis}, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes, axis in ((((3, 4), (4,)), -1), (((2, 3, 4), (3, 4)), 0 - 1))
+    ],
+    "outer": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True)
+        for shapes in (((3,), (4,)), ((2, 2), (3, 1)))
+    ],
+    "kron": [Sample(shapes, gradient=(0, 1)) for shapes in (((2, 3), (3, 2)), ((2,), (2, 2)))],
+    "tensordot": [
+        Sample(((2, 3, 4), shape), attributes={"axes": axes}, gradient=(0, 1), **ROUNDED)
+        for shape, axes in (((3, 4, 2), 2), ((2, 5), 0), ((4, 2), ((0, 2), (1, 0))), ((3,), (1, 0)))
+    ],
+    "trace": [
+        Sample(
+            ((3, 4, 2),), attributes={"offset": k, "axis1": i, "axis2": j}, gradient=(0,), **ROUNDED
+        )
+        for k, i, j in ((0, 0, 1), (1, 1, 2))
+    ],
+    "norm": [
+        Sample(
+            ((3, 4),),
+            APART,
+            {"ord": order, "axis": axis, "keepdims": keep},
+            np.linalg.norm,
+            gradient=(0,),
+            complex_gradient=order is None,
+            kinds="iufc",
+            **ROUNDED,
+        )
+        for order, axis, keep in (
+            (None, None, False),
+            (None, 1, True),
+            (2, 0, False),
+            (1, 1, False),
+            (3, 1, False),
+            (np.inf, 0, False),
+            (-np.inf, -1, True),
+            (0, 1, False),
+            ("fro", (0, 1), True),
+            (1, (0, 1), False),
+            (np.inf, (0, 1), True),
+            (-1, (1, 0), False),
+        )
+    ],
+    "einsum": [
+        Sample(
+            shapes,
+            PLAIN,
+            {"subscripts": text},
+            lambda *x, subscripts: np.einsum(subscripts, *x),
+            lambda op, *x, subscripts: op(subscripts, *x),
+            gradient=tuple(range(len(shapes))),
+            complex_gradient=True,
+            **ROUNDED,
+        )
+        for text, *shapes in (
+            ("ij,jk->ik", (3, 4), (4, 2)),
+            ("ij,jk", (3, 4), (4, 2)),
+            ("ba", (2, 3)),
+            ("ii", (3, 3)),
+            ("ii->i", (3, 3)),
+            ("ij->", (2, 3)),
+            ("i,i", (4,), (4,)),
+            ("i,j->ji", (2,), (3,)),
+            ("bij,bjk->bki", (2, 3, 4), (2, 4, 2)),
+            ("...ij,jk->...ik", (2, 2, 3), (3, 2)),
+            ("...i,...i->...", (2, 3), (4, 1, 3)),
+            ("ij,ij->i", (2, 3), (2, 3)),
+            ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
+            ("iij,jk->ik", (2, 2, 3), (3, 2)),
+            ("i,ij,j->", (2,), (2, 3), (3,)),
+        )
+    ],
+    # ---- layers
+    "correlate2d": [convolution(references.convolved, ((2, 5, 4, 4), (3, 2, 2, 6)))],
+    "conv2d_data_grad": [
+        convolution(references.convolved_images, ((2, 3, 4, 6), (3, 2, 2, 6)), extents=(5, 4))
+    ],
+    "conv2d_weight_grad": [
+        convolution(references.convolved_kernel, ((2, 5, 4, 4), (2, 3, 4, 6)), window=(3, 2))
+    ],
+    "conv2d": [
+        Sample(
+            shapes,
+            PLAIN,
+            options,
+            references.convolved,
+            gradient=tuple(range(len(shapes))),
+            kinds="f",
+            **ROUNDED,
+        )
+        for shapes, options in (
+            (((2, 5, 4, 1), (3, 3, 1, 2)), {}),
+            (((2, 5, 4, 3), (3, 2, 3, 2), (2,)), {"pad": 1, "stride": (2, 1)}),
+            (((1, 6, 5, 4), (2, 3, 2, 4), (4,)), {"groups": 2, "dilation": (2, 1), "pad": (0, 1)}),
+        )
+    ],
+    **{
+        name: [
+            Sample(((2, 5, 4, 3),), APART, options, reference, gradient=(0,), kinds="f", **ROUNDED)
+            for options in ({}, {"window": (3, 2), "stride": (2, 1), "pad": (1, 0)}, *more)
+        ]
+        for name, reference, more in (
+            ("max_pool2d", references.max_pooled, ()),
+            (
+                "avg_pool2d",
+                references.avg_pooled,
+                ({"window": 3, "pad": 1, "count_include_pad": False},),
+            ),
+        )
+    },
+    "max_pool2d_grad": [
+        Sample(
+            ((2, 5, 4, 3), g),
+            (APART, PLAIN),
+            options,
+            references.max_pooled_back,
+            gradient=(1,),
+            kinds="f",
+            arrays=False,
+            **ROUNDED,
+        )
+        for g, options in (
+            ((2, 2, 2, 3), {"window": (2, 2), "stride": (2, 2), "pad": (0, 0)}),
+            ((2, 3, 3, 3), {"window": (3, 2), "stride": (2, 1), "pad": (1, 0)}),
+        )
+    ],
+    "avg_pool2d_grad": [
+        Sample(
+            ((2, 3, 3, 3),),
+            PLAIN,
+            {
+                "extents": (5, 4),
+                "window": (3, 2),
+                "stride": (2, 1),
+                "pad": (1, 0),
+                "count_include_pad": count,
+            },
+            references.avg_pooled_back,
+            gradient=(0,),
+            kinds="f",
+            arrays=False,
+            **ROUNDED,
+        )
+        for count in (True, False)
+    ],
+    "global_avg_pool2d": [
+        Sample(
+            ((2, 3, 4, 2),), reference=lambda x: x.mean((1, 2)), gradient=(0,), kinds="f", **ROUNDED
+        )
+    ],
+    "dense": [
+        Sample(
+            shapes,
+            reference=references.dense,
+            gradient=tuple(range(len(shapes))),
+            kinds="f",
+            **ROUNDED,
+        )
+        for shapes in (((3, 4), (2, 4)), ((2, 3, 4), (5, 4), (5,)), ((4,), (2, 4), (2,)))
+    ],
+    "batch_norm": [
+        Sample(
+            (shape, *((4,),) * 4),
+            (PLAIN, PLAIN, PLAIN, PLAIN, POSITIVE),
+            {"axis": axis},
+            references.batch_norm,
+            gradient=(0, 1, 2, 3, 4),
+            kinds="f",
+            ulp=64,
+            wide=64,
+            offset=64,
+        )
+        for shape, axis in (((3, 2, 4), -1), ((3, 4, 2), 1))
+    ],
+    "layer_norm": [
+        Sample(
+            (shape, (4,), (4,)),
+            APART,
+            {"axis": axis},
+            references.layer_norm,
+            gradient=(0, 1, 2),
+            kinds="f",
+            ulp=512,
+            wide=512,
+            offset=512,
+        )
+        for shape, axis in (((3, 4), -1), ((4, 3), 0))
+    ],
+    "dropout": [
+        Sample(
+            ((20, 30),),
+            APART,
+            {"key": 3, "counter": 5, "p": p},
+            None if p else lambda x, key, counter, p: x,
+            gradient=(0,),
+            kinds="fc",
+        )
+        if not p
+        else Sample(
+            ((20, 30),),
+            APART,
+            {"key": 3, "counter": 5, "p": p},
+            unchecked,
+            gradient=(0,),
+            kinds="fc",
+        )
+        for p in (0.0, 0.3)
+    ],
+    "softmax_cross_entropy": [
+        Sample(
+            shapes,
+            (PLAIN, AROUND),
+            {"axis": axis},
+            references.cross_entropy,
+            gradient=(0,),
+            kinds="f",
+            ulp=64,
+            wide=64,
+            offset=64,
+        )
+        for shapes, axis in ((((5, 4), (5,)), -1), (((2, 4, 3), (2, 3)), 1), (((4,), ()), 0))
+    ],
+    "l2_loss": [
+        Sample(shapes, reference=references.l2_loss, gradient=(0, 1), kinds="f", **ROUNDED)
+        for shapes in (((3, 4), (3, 4)), ((3,), (3,)), ((2, 3, 4), (2, 3, 4)))
+    ],
 }

@@ -393,7 +393,7 @@ def threads(path):
         if hasattr(library, name):
             return getattr(library, name)()
 before = threads(ours.__file__)
-blas.gemm(np.dtype("f"), (), 300, 300, 300, ((), 300, 1), ((), 300, 1))
+blas.gemm(np.dtype("F"), (), 300, 300, 300, ((), 300, 1), ((), 300, 1))
 print(before == threads(ours.__file__), threads(theirs.__file__) in (1, None))
 """
     run = subprocess.run(

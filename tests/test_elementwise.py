@@ -104,7 +104,6 @@ def test_where_takes_weak_numbers():
 )  # fmt: skip
 def test_arange_rounds_as_numpy(start, step, count, dtype):
     dtype = np.dtype(dtype)
-    wanted = np.arange(start, start + step * (count - 0.5) if count else start, step)
     wanted = np.arange(start, start + (count - 0.5) * step, step, dtype)[:count]
     if dtype.kind in "iub":
         with np.errstate(all="ignore"):

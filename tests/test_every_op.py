@@ -1,8 +1,10 @@
 """Every registered op on its samples: against NumPy, and its gradients to second order."""
 
 import importlib
+import os
 import pkgutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ STEP = 1e-6  # of central differences
 
 def placed(x: np.ndarray, layout: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (the memory, a view of it with the values of `x` in the given layout)."""
-    if layout == "transposed":
+    if layout == "transposed" and x.ndim:
         memory = np.ascontiguousarray(x.T)
         return memory, memory.T
     if layout == "strided":
@@ -217,6 +219,41 @@ def test_arrays(name, engine):
                 results = as_list(wanted) if several else [wanted]
                 for got, expected in zip(found, results, strict=True):
                     check_close(got, expected, sample, what)
+
+
+LARGE = (128, 1001)  # split over workers, and no multiple of a block
+SPREAD = [
+    name
+    for name in NAMES
+    if SAMPLES[name][0].arrays
+    and SAMPLES[name][0].shapes in (((3, 4),), ((3, 4), (3, 4)), ((3, 4, 5),))
+    and SAMPLES[name][0].call is None
+    and not SAMPLES[name][0].attributes.keys() - {"axis"}
+    and name not in ("reshape", "l2_loss")
+]
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_bits_do_not_depend_on_workers(name, engine):
+    small = SAMPLES[name][0]
+    sample = replace(small, shapes=(LARGE,) * len(small.shapes))
+    dtype = np.dtype(np.float32 if "f" in sample.kinds else np.int32)
+    pairs = [placed(x, "contiguous") for x in sample.draw(dtype)]
+    if reference(name, sample, [seen for _, seen in pairs]) is TypeError:
+        dtype = np.dtype(np.int32)
+        pairs = [placed(x, "contiguous") for x in sample.draw(dtype)]
+    engine("naive")
+    serial = run_arrays(name, sample, pairs, "contiguous")
+    engine("threaded")
+    try:
+        for workers in (1, 2, 7):
+            la.set_workers(workers)
+            for got, expected in zip(
+                run_arrays(name, sample, pairs, "contiguous"), serial, strict=True
+            ):
+                assert same_bits(got, expected), f"{name} with {workers} workers"
+    finally:
+        la.set_workers(os.cpu_count())
 
 
 # ---- gradients

@@ -19,7 +19,7 @@ TOWER = (
     (("ops",), ("codegen",)),
     (("autodiff",), ("schedule",)),
     (("_bind", "runtime"),),
-    (("_record", "array", "observers"),),
+    (("_record", "array", "observers", "lift", "functions", "random"),),
     (("autograd", "jit"),),
     (("nn", "optim", "metric", "data"), ("symbol",)),
     (("parallel", "onnx", "viz"),),

@@ -14,6 +14,7 @@ struct ConvParams {
     ptrdiff_t splits, tap_parts;             // units of the weight gradient
     ptrdiff_t output_parts;                  // forward: units along o
     ptrdiff_t rows_at_once;                  // forward: rows of outputs that pass while a piece of the kernel stays near
+    bool gather;                             // data gradient: as a convolution of g
     bool outer;                              // all rows of all images of a unit pass: the kernel is too large to read often
 };
 
@@ -161,21 +162,38 @@ int data_grad_band(const ConvParams& g, const T* grad, const T* transposed, T* d
     return 0;
 }
 
+// Steps of one pixel: dx is itself a convolution, of g with the kernel turned round and its channels swapped.
+template <class T>
+int data_grad_gather(const ConvParams& g, const T* grad, const T* turned, T* dx, Range images, Range band) noexcept {
+    ConvParams back = g;
+    back.h = g.oh, back.w = g.ow, back.c = g.o, back.cg = g.o, back.o = g.c, back.og = g.c, back.oh = g.h, back.ow = g.w;
+    back.ph = (g.kh - 1) * g.dh - g.ph, back.pw = (g.kw - 1) * g.dw - g.pw;
+    return convolve_band(back, grad, turned, dx, images, band, {0, g.c});
+}
+
 template <class T> int run_conv2d_data_grad(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const ConvParams& g = *static_cast<const ConvParams*>(params);
     if (begin >= end) return 0;
     const T* kernel = reinterpret_cast<const T*>(args[1]);
-    T* transposed = static_cast<T*>(scratch<1>(size_t(g.kh * g.kw * g.cg * g.o + 1) * sizeof(T)));
+    T* transposed = static_cast<T*>(scratch<3>(size_t(g.kh * g.kw * g.cg * g.o + 1) * sizeof(T)));
     if (!transposed) return OUT_OF_MEMORY;
     ptrdiff_t size = g.kw * g.cg * g.og;  // (group, kh, og, kw * cg)
-    for (ptrdiff_t group = 0; group < g.groups; group++)
+    for (ptrdiff_t group = 0; !g.gather && group < g.groups; group++)
         for (ptrdiff_t i = 0; i < g.kh; i++)
             copy_matrix(kernel + i * g.kw * g.cg * g.o + group * g.og, 1, g.o, transposed + (group * g.kh + i) * size, g.og,
                         g.kw * g.cg);
+    if (g.gather)  // (kh, kw, o, c), last tap first
+        for (ptrdiff_t t = 0, tap = g.c * g.o; t < g.kh * g.kw; t++)
+            copy_matrix(kernel + (g.kh * g.kw - 1 - t) * tap, 1, g.o, transposed + t * tap, g.o, g.c);
     for (ptrdiff_t unit = begin; unit < end; unit++) {
         ptrdiff_t part = unit / g.row_parts, r = unit % g.row_parts;
         Range images{part_begin(g.n, g.image_parts, part), part_begin(g.n, g.image_parts, part + 1)};
         Range band{part_begin(g.h, g.row_parts, r), part_begin(g.h, g.row_parts, r + 1)};
+        if (g.gather) {
+            int code = data_grad_gather(g, reinterpret_cast<const T*>(args[0]), transposed, reinterpret_cast<T*>(args[2]), images, band);
+            if (code) return code;
+            continue;
+        }
         for (ptrdiff_t i = images.begin; i < images.end; i++) {
             int code = data_grad_band(g, reinterpret_cast<const T*>(args[0]), transposed, reinterpret_cast<T*>(args[2]), i, band);
             if (code) return code;
@@ -195,11 +213,12 @@ int weight_grad_part(const ConvParams& g, const T* x, const T* grad, T* to, Rang
         rows = static_cast<T*>(scratch<1>(size_t(g.h * pitch) * sizeof(T)));
         if (!rows) return OUT_OF_MEMORY;
     }
-    // A chunk of g that stays in the first-level cache while all taps pass: some rows, or some whole images.
-    ptrdiff_t row_bytes = g.ow * g.o * ptrdiff_t(sizeof(T)), high = NEAR_BYTES / row_bytes, wide = 1;
-    high = high < 1 ? 1 : high < g.oh ? high : g.oh;
-    if (high == g.oh && !padded) wide = NEAR_BYTES / (row_bytes * g.oh);
-    wide = wide < 1 ? 1 : wide;
+    // A chunk of g that stays in the first-level cache while all taps pass, one chain long at least: rows, or images.
+    ptrdiff_t pixels = NEAR_BYTES / (g.o * ptrdiff_t(sizeof(T)));
+    pixels = pixels < CHAIN ? CHAIN : pixels;
+    ptrdiff_t high = pixels / g.ow < 1 ? 1 : pixels / g.ow, wide = 1;
+    if (high >= g.oh) high = g.oh, wide = padded ? 1 : pixels / (g.oh * g.ow);
+    else high = (g.oh + (g.oh - 1) / high) / ((g.oh - 1) / high + 1);
     std::memset(to + taps.begin * tap, 0, size_t(taps.size() * tap) * sizeof(T));
     for (ptrdiff_t i = images.begin; i < images.end; i += wide) {
         const T* from = x + i * g.h * g.w * g.c;

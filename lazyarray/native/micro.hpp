@@ -13,6 +13,8 @@
 #include <immintrin.h>
 #endif
 
+#define LA_VECTOR __attribute__((always_inline)) static inline
+
 namespace la {
 
 using std::ptrdiff_t;
@@ -81,8 +83,41 @@ template <class T> struct Packed {
     ptrdiff_t a_row, a_k, b_k, b_col, c_row;
 };
 
+struct Micro;
+
+struct PoolParams {
+    const Micro* micro;
+    ptrdiff_t n, h, w, c, oh, ow;
+    ptrdiff_t kh, kw, sh, sw, ph, pw;
+    bool count_pad;         // padding pixels count in an average
+    ptrdiff_t image_parts;  // units along images
+    ptrdiff_t row_parts;    // forward: units along oh
+};
+
+// The part of a window that lies on the image; never empty, since a pad is smaller than its window.
+struct Window {
+    ptrdiff_t top, bottom, left, right;
+};
+LA_VECTOR Window window_at(const PoolParams& g, ptrdiff_t i, ptrdiff_t j) {
+    ptrdiff_t top = i * g.sh - g.ph, left = j * g.sw - g.pw, bottom = top + g.kh, right = left + g.kw;
+    return {top < 0 ? 0 : top, bottom < g.h ? bottom : g.h, left < 0 ? 0 : left, right < g.w ? right : g.w};
+}
+template <class T> LA_VECTOR T divisor(const PoolParams& g, const Window& on) {
+    return T(g.count_pad ? g.kh * g.kw : (on.bottom - on.top) * (on.right - on.left));
+}
+
+// Of one image; forward for some rows of outputs.
+template <class T> struct PoolRoutines {
+    void (*max)(const PoolParams&, const T* x, T* out, ptrdiff_t begin, ptrdiff_t end);
+    void (*mean)(const PoolParams&, const T* x, T* out, ptrdiff_t begin, ptrdiff_t end);
+    void (*max_grad)(const PoolParams&, const T* x, const T* grad, T* dx);
+    void (*mean_grad)(const PoolParams&, const T* x, const T* grad, T* dx);
+};
+
 struct Micro {
     const char* name;
+    PoolRoutines<float> pool_f32;
+    PoolRoutines<double> pool_f64;
     void (*block_f32)(const Block<float>&);
     void (*block_f64)(const Block<double>&);
     void (*gemv_f32)(const Gemv<float>&);
@@ -115,8 +150,6 @@ struct Micro {
 };
 
 }  // namespace la
-
-#define LA_VECTOR __attribute__((always_inline)) static inline
 
 // Vectors of an instruction set: loads and stores of a whole vector, or of its first `count` lanes.
 namespace la::plain {
@@ -151,6 +184,10 @@ template <class T> struct Vec {
     }
     LA_VECTOR V set(T x) { return x - V{}; }
     LA_VECTOR V add(V a, V b) { return a + b; }
+    LA_VECTOR V divide(V a, V b) { return a / b; }
+    LA_VECTOR auto wins(V a, V b) { return ((a > b) | (a != a)) & (b == b); }
+    LA_VECTOR auto equal(V a, V b) { return a == b; }
+    template <class P> LA_VECTOR V blend(P p, V a, V b) { return p ? a : b; }
     LA_VECTOR V fma(V a, V b, V c) {
 #if defined(__aarch64__)
         for (int i = 0; i < width; i++) c[i] = std::fma(a[i], b[i], c[i]);
@@ -166,6 +203,7 @@ inline void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) 
 inline void narrow(const float* from, Half* to, ptrdiff_t count) {
     for (ptrdiff_t i = 0; i < count; i++) to[i].bits = float_to_half(from[i]);
 }
+#include "pool.inc"
 #include "micro.inc"
 }  // namespace la::plain
 
@@ -191,6 +229,12 @@ template <> struct Vec<float> {
     LA_VECTOR void store(float* p, V v, Mask m) { _mm256_maskstore_ps(p, m, v); }
     LA_VECTOR V set(float x) { return _mm256_set1_ps(x); }
     LA_VECTOR V add(V a, V b) { return _mm256_add_ps(a, b); }
+    LA_VECTOR V divide(V a, V b) { return _mm256_div_ps(a, b); }
+    LA_VECTOR V wins(V a, V b) {
+        return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLE_UQ), _mm256_cmp_ps(b, b, _CMP_ORD_Q));
+    }
+    LA_VECTOR V equal(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+    LA_VECTOR V blend(V p, V a, V b) { return _mm256_blendv_ps(b, a, p); }
     LA_VECTOR V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 };
 template <> struct Vec<double> {
@@ -206,6 +250,12 @@ template <> struct Vec<double> {
     LA_VECTOR void store(double* p, V v, Mask m) { _mm256_maskstore_pd(p, m, v); }
     LA_VECTOR V set(double x) { return _mm256_set1_pd(x); }
     LA_VECTOR V add(V a, V b) { return _mm256_add_pd(a, b); }
+    LA_VECTOR V divide(V a, V b) { return _mm256_div_pd(a, b); }
+    LA_VECTOR V wins(V a, V b) {
+        return _mm256_and_pd(_mm256_cmp_pd(a, b, _CMP_NLE_UQ), _mm256_cmp_pd(b, b, _CMP_ORD_Q));
+    }
+    LA_VECTOR V equal(V a, V b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
+    LA_VECTOR V blend(V p, V a, V b) { return _mm256_blendv_pd(b, a, p); }
     LA_VECTOR V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
 };
 inline void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) {
@@ -221,6 +271,7 @@ inline void narrow(const float* from, Half* to, ptrdiff_t count) {
         _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
     for (; i < count; i++) to[i].bits = _cvtss_sh(from[i], _MM_FROUND_TO_NEAREST_INT);
 }
+#include "pool.inc"
 #include "micro.inc"
 }  // namespace la::avx2
 #pragma GCC pop_options
@@ -243,6 +294,12 @@ template <> struct Vec<float> {
     LA_VECTOR void store(float* p, V v, Mask m) { _mm512_mask_storeu_ps(p, m, v); }
     LA_VECTOR V set(float x) { return _mm512_set1_ps(x); }
     LA_VECTOR V add(V a, V b) { return _mm512_add_ps(a, b); }
+    LA_VECTOR V divide(V a, V b) { return _mm512_div_ps(a, b); }
+    LA_VECTOR Mask wins(V a, V b) {
+        return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(b, b, _CMP_ORD_Q), a, b, _CMP_NLE_UQ);
+    }
+    LA_VECTOR Mask equal(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+    LA_VECTOR V blend(Mask p, V a, V b) { return _mm512_mask_blend_ps(p, b, a); }
     LA_VECTOR V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 };
 template <> struct Vec<double> {
@@ -256,10 +313,17 @@ template <> struct Vec<double> {
     LA_VECTOR void store(double* p, V v, Mask m) { _mm512_mask_storeu_pd(p, m, v); }
     LA_VECTOR V set(double x) { return _mm512_set1_pd(x); }
     LA_VECTOR V add(V a, V b) { return _mm512_add_pd(a, b); }
+    LA_VECTOR V divide(V a, V b) { return _mm512_div_pd(a, b); }
+    LA_VECTOR Mask wins(V a, V b) {
+        return _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask(b, b, _CMP_ORD_Q), a, b, _CMP_NLE_UQ);
+    }
+    LA_VECTOR Mask equal(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+    LA_VECTOR V blend(Mask p, V a, V b) { return _mm512_mask_blend_pd(p, b, a); }
     LA_VECTOR V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
 };
 using avx2::narrow;
 using avx2::widen;
+#include "pool.inc"
 #include "micro.inc"
 }  // namespace la::avx512
 #pragma GCC pop_options

@@ -8,6 +8,7 @@ is ``g * conj(f'(x))``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -477,6 +478,15 @@ heaviside = _binary(
 zero_gradient(floor_divide, floor, ceil, trunc, rint)
 
 
+def on_parts(function: Callable[[Node], Node], a: Node) -> Node:
+    """Apply `function` to the real and imaginary parts of a complex node."""
+    part = REAL_OF[a.dtype]
+    split = (*a.shape, 2)
+    parts = _ir.view(a, split, _ir.c_strides(split, part.itemsize), 0, False, part)
+    strides = _ir.c_strides(a.shape, a.dtype.itemsize)
+    return _ir.view(function(parts), a.shape, strides, 0, False, a.dtype)
+
+
 @composite
 def round(a: Node, decimals: int = 0) -> Node:
     """`a` rounded to the given number of decimals, halves to even.
@@ -504,13 +514,8 @@ def round(a: Node, decimals: int = 0) -> Node:
             return a
         scale = 10.0**-decimals
         return cast(multiply(rint(divide(a, scale)), scale), a.dtype)
-    if kind == "c":
-        # Each part alone: a complex division would round otherwise.
-        part = REAL_OF[a.dtype]
-        split = (*a.shape, 2)
-        parts = _ir.view(a, split, _ir.c_strides(split, part.itemsize), 0, False, part)
-        strides = _ir.c_strides(a.shape, a.dtype.itemsize)
-        return _ir.view(round(parts, decimals), a.shape, strides, 0, False, a.dtype)
+    if kind == "c":  # a complex division would round otherwise
+        return on_parts(lambda parts: round(parts, decimals), a)
     scale = 10.0 ** abs(decimals)
     if decimals > 0:
         return divide(rint(multiply(a, scale)), scale)

@@ -474,12 +474,8 @@ def one_hot(indices: Node, depth: int, dtype: Any = np.float32) -> Node:
     array, shape (*indices.shape, depth)
         All zeros where the index is outside 0 to depth - 1.
     """
-    require(
-        indices.dtype.kind in "iu",
-        ArrayIndexError,
-        "one_hot",
-        f"indices must be integers, got {indices.dtype}",
-    )
+    if indices.dtype.kind not in "iu":
+        fail(ArrayIndexError, "one_hot", f"indices must be integers, got {indices.dtype}")
     hit = registry["equal"](expand_dims(indices, -1), positions((int(depth),)))
     return _ir.cast(hit, canonical(dtype, "one_hot"))
 

@@ -57,7 +57,8 @@ def gemm(a: Node, b: Node) -> Any:
     """
     shape = (*a.shape[:-1], b.shape[-1])
     fits = a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2] and a.dtype is b.dtype
-    require(fits, ShapeError, "gemm", f"{a.dtype} {a.shape} and {b.dtype} {b.shape} do not fit")
+    if not fits:
+        fail(ShapeError, "gemm", f"{a.dtype} {a.shape} and {b.dtype} {b.shape} do not fit")
     return (a, b), shape, a.dtype, {}
 
 

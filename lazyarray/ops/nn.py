@@ -48,13 +48,10 @@ def check_image(x: Node, op: str) -> None:
         op,
         f"x must have shape (batch, height, width, channels), got {x.shape}",
     )
-    require(
-        is_float(x.dtype),
-        DTypeError,
-        op,
-        f"x must be floating, got {x.dtype}",
-        "Convert with astype('float32').",
-    )
+    if not (is_float(x.dtype)):
+        fail(
+            DTypeError, op, f"x must be floating, got {x.dtype}", "Convert with astype('float32')."
+        )
 
 
 def window_extents(
@@ -72,6 +69,13 @@ def window_extents(
 
 
 # ---- convolution
+
+
+def check_computed(op: str, a: Node, b: Node) -> None:
+    """Raise unless both have the dtype that kernels are made for."""
+    good = a.dtype is b.dtype and a.dtype.kind == "f" and a.dtype.itemsize > 2
+    if not good:
+        fail(DTypeError, op, f"needs float32 or float64, got {a.dtype} and {b.dtype}")
 
 
 def as_computed(x: Node) -> Node:
@@ -94,6 +98,7 @@ def correlate2d(x: Node, kernel: Node, stride: Pair, pad: Pair, dilation: Pair, 
     -------
     array, shape (batch, oh, ow, out_channels)
     """
+    check_computed("correlate2d", x, kernel)
     oh, ow = window_extents(x.shape, kernel.shape[:2], stride, pad, dilation, "conv2d")
     attrs = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
     return (x, kernel), (x.shape[0], oh, ow, kernel.shape[3]), x.dtype, attrs
@@ -132,6 +137,7 @@ def conv2d_data_grad(
     -------
     array, shape (batch, height, width, channels)
     """
+    check_computed("conv2d_data_grad", g, kernel)
     shape = (g.shape[0], *extents, kernel.shape[2] * groups)
     attrs = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
     return (g, kernel), shape, g.dtype, attrs
@@ -169,6 +175,7 @@ def conv2d_weight_grad(
     -------
     array, shape (kh, kw, channels // groups, out_channels)
     """
+    check_computed("conv2d_weight_grad", x, g)
     shape = (*window, x.shape[3] // groups, g.shape[3])
     attrs = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
     return (x, g), shape, g.dtype, attrs
@@ -224,13 +231,13 @@ def conv2d(
     check_image(x, "conv2d")
     require(kernel.ndim == 4, ShapeError, "conv2d",
             f"kernel must have shape (kh, kw, channels // groups, out_channels), got {kernel.shape}")  # fmt: skip
-    require(
-        kernel.dtype is x.dtype,
-        DTypeError,
-        "conv2d",
-        f"x is {x.dtype}, kernel is {kernel.dtype}",
-        "Convert one with astype.",
-    )
+    if kernel.dtype is not x.dtype:
+        fail(
+            DTypeError,
+            "conv2d",
+            f"x is {x.dtype}, kernel is {kernel.dtype}",
+            "Convert one with astype.",
+        )
     require(
         isinstance(groups, int) and groups > 0,
         OptionError,
@@ -486,13 +493,13 @@ def dense(x: Node, weight: Node, bias: Node | None = None) -> Node:
     fits = x.ndim > 0 and x.shape[-1] == weight.shape[1]
     require(fits, ShapeError, "dense", f"x {x.shape} does not end in the in_units of weight {weight.shape}",
             "Flatten x, or make the weight (units, in_units).")  # fmt: skip
-    require(
-        x.dtype is weight.dtype,
-        DTypeError,
-        "dense",
-        f"x is {x.dtype}, weight is {weight.dtype}",
-        "Convert one with astype.",
-    )
+    if x.dtype is not weight.dtype:
+        fail(
+            DTypeError,
+            "dense",
+            f"x is {x.dtype}, weight is {weight.dtype}",
+            "Convert one with astype.",
+        )
     out = matmul(x, transpose(weight))
     if bias is None:
         return out
@@ -595,7 +602,8 @@ def dropout(x: Node, key: Any, counter: Any, p: float = 0.5) -> Node:
         When `p` is not in [0, 1).
     """
     require(0 <= p < 1, OptionError, "dropout", f"p must be in [0, 1), got {p}")
-    require(x.dtype.kind in "fc", DTypeError, "dropout", f"x must be floating, got {x.dtype}")
+    if x.dtype.kind not in "fc":
+        fail(DTypeError, "dropout", f"x must be floating, got {x.dtype}")
     dropped = bernoulli(key, counter, x.shape, float(p))
     return where(dropped, 0, x * (1.0 / (1.0 - p)))
 
@@ -635,11 +643,15 @@ def softmax_cross_entropy(logits: Node, labels: Node, axis: int = -1) -> Node:
     axis = normalize_axis(axis, logits.ndim, name)
     classes = logits.shape[axis]
     rest = (*logits.shape[:axis], *logits.shape[axis + 1 :])
-    require(
-        logits.dtype.kind == "f", DTypeError, name, f"logits must be floating, got {logits.dtype}"
-    )
-    require(labels.dtype.kind in "iu", DTypeError, name, f"labels must be integers, got {labels.dtype}",
-            "Convert them with astype('int64').")  # fmt: skip
+    if logits.dtype.kind != "f":
+        fail(DTypeError, name, f"logits must be floating, got {logits.dtype}")
+    if labels.dtype.kind not in "iu":
+        fail(
+            DTypeError,
+            name,
+            f"labels must be integers, got {labels.dtype}",
+            "Convert them with astype('int64').",
+        )
     require(
         labels.shape == rest,
         ShapeError,

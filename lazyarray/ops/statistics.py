@@ -9,6 +9,7 @@ import numpy as np
 
 from lazyarray._ir import Node, cast
 from lazyarray.dtypes import BOOL, INTP, canonical
+from lazyarray.errors import ShapeError, require
 
 from .define import composite
 from .elementwise import (
@@ -17,6 +18,7 @@ from .elementwise import (
     imag,
     isfinite,
     log,
+    multiply,
     real,
     sqrt,
     square,
@@ -295,3 +297,47 @@ def log_softmax(x: Node, axis: Any = -1) -> Node:
         return exp(x)
     shifted = x - _peak(x, axes)
     return shifted - log(sum(exp(shifted), axes, None, True))
+
+
+@composite
+def average(
+    a: Node, axis: int | None = None, weights: Node | None = None, keepdims: bool = False
+) -> Node:
+    """Weighted mean over one axis, or over all.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None or int
+        The axis to average over; None means all.
+    weights : array_like, shape of `a`, or (extent of `axis`,), optional
+        Without weights the result is `mean`.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+
+    Raises
+    ------
+    AxisError
+        When the axis is out of bounds.
+    ShapeError
+        When the weights do not fit.
+    """
+    axes = reduced_axes(axis, a.ndim, "average")
+    if weights is None:
+        return mean(a, axes, None, keepdims)
+    if weights.shape != a.shape:
+        fits = len(axes) == 1 and weights.shape == (a.shape[axes[0]],)
+        message = f"weights have shape {weights.shape}, the array {a.shape}"
+        require(
+            fits, ShapeError, "average", message, "Give one weight for each element of an axis."
+        )
+        weights = whole(weights, tuple(n if i in axes else 1 for i, n in enumerate(a.shape)))
+    kind = np.result_type(a.dtype, weights.dtype)
+    dtype = canonical(np.result_type(kind, np.float64) if kind.kind in "biu" else kind, "average")
+    weighed = multiply(cast(a, dtype), weights)
+    total = sum(weights, axes, dtype, keepdims)
+    return divide(sum(weighed, axes, dtype, keepdims), total)

@@ -1,0 +1,224 @@
+"""NaN as a missing value, and closeness: composites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazyarray._ir import Node, cast
+
+from .define import composite, result_dtype
+from .elementwise import (
+    absolute,
+    divide,
+    equal,
+    isfinite,
+    isnan,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    on_parts,
+    where,
+)
+from .reduction import all, max, min, prod, sum
+from .statistics import mean
+
+
+def _filled(a: Node, value: float) -> Node:
+    return where(isnan(a), value, a) if a.dtype.kind in "fc" else a
+
+
+@composite
+def nansum(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Node:
+    """Sum over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to sum over; None means all.
+    dtype : dtype, optional
+        In which to compute; the default is that of `sum`.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        0 where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    """
+    return sum(_filled(a, 0), axis, dtype, keepdims)
+
+
+@composite
+def nanprod(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Node:
+    """Product over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to multiply over; None means all.
+    dtype : dtype, optional
+        In which to compute; the default is that of `prod`.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        1 where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    """
+    return prod(_filled(a, 1), axis, dtype, keepdims)
+
+
+@composite
+def nanmin(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
+    """Smallest element over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to search; None means all.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        NaN where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    """
+    found = min(_filled(a, np.inf), axis, keepdims)
+    return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
+
+
+@composite
+def nanmax(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
+    """Greatest element over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to search; None means all.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        NaN where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    """
+    found = max(_filled(a, -np.inf), axis, keepdims)
+    return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
+
+
+@composite
+def nanmean(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Node:
+    """Arithmetic mean over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to average over; None means all.
+    dtype : dtype, optional
+        In which to compute; the default is that of `mean`.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        NaN where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    """
+    if a.dtype.kind not in "fc":
+        return mean(a, axis, dtype, keepdims)
+    total = nansum(a, axis, dtype, keepdims)
+    left = sum(logical_not(isnan(a)), axis, None, keepdims)
+    return cast(divide(total, left), total.dtype)
+
+
+@composite
+def nan_to_num(
+    x: Node, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Node:
+    """`x` with NaN and infinities replaced by numbers.
+
+    Parameters
+    ----------
+    x : array_like, any shape, any dtype
+    nan : float, default 0.0
+    posinf, neginf : float, optional
+        The defaults are the greatest and smallest finite numbers.
+
+    Returns
+    -------
+    array, the shape and dtype of `x`
+    """
+    if x.dtype.kind == "c":
+        return on_parts(lambda parts: nan_to_num(parts, nan, posinf, neginf), x)
+    if x.dtype.kind != "f":
+        return x
+    info = np.finfo(x.dtype)
+    high = float(info.max) if posinf is None else posinf
+    low = float(info.min) if neginf is None else neginf
+    x = where(isnan(x), nan, x)
+    return where(equal(x, np.inf), high, where(equal(x, -np.inf), low, x))
+
+
+@composite
+def isclose(
+    a: Node, b: Node, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Node:
+    """Whether ``abs(a - b) <= atol + rtol*abs(b)``, element by element.
+
+    Parameters
+    ----------
+    a, b : array_like, shapes that broadcast, any dtype
+    rtol, atol : float, defaults 1e-5 and 1e-8
+    equal_nan : bool, default False
+        Let NaN be close to NaN.
+
+    Returns
+    -------
+    array, the broadcast shape, bool
+        Equal infinities are close.
+
+    Raises
+    ------
+    ShapeError
+        When the shapes do not broadcast.
+    """
+    b = cast(b, result_dtype(b.dtype, float))
+    near = less_equal(absolute(a - b), atol + rtol * absolute(b))
+    found = logical_or(logical_and(near, isfinite(b)), equal(a, b))
+    return logical_or(found, logical_and(isnan(a), isnan(b))) if equal_nan else found
