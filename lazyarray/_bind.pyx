@@ -31,7 +31,7 @@ from lazyarray._ir cimport (
     CONST, EMPTY, ISSUED, PENDING, PLACEHOLDER, VIEW, Node, Recorder, Type, issue, leaf, recorder, settle,
 )
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
-from lazyarray._memory cimport Buffer, new_buffer
+from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
 
 from lazyarray import _memory
 
@@ -772,53 +772,94 @@ def clear_plans():
 
 @cython.final
 cdef class Compiled:
-    """A program kept as it was recorded, to be run again on other leaves: replay records nothing."""
+    """A program kept as it was recorded, to be run again on other leaves: replay records nothing.
+
+    A call gives a value for each of `parameters`: typed placeholders, numbers (which stay numbers), and pending nodes, at
+    which the program is cut. It is lowered at its first call.
+    """
 
     cdef Walk walk
     cdef Plan plan
+    cdef object graph
     cdef list order
-    cdef list leaves
-    cdef readonly list outputs
+    cdef list leaves                    # (leaf, place among the parameters or -1)
+    cdef list outputs                   # (place of a computed node or -1, place among the parameters or -1, node)
 
-    def __init__(self, list outputs):
+    def __init__(self, list outputs, list parameters):
         global epoch
         cdef vector[char] kept, donatable
         cdef Py_ssize_t i
-        cdef PyObject* at
-        cdef object graph
-        with lock:
-            epoch += 1
-            collect(&self.walk, outputs)
-            number(&self.walk)
-            kept.assign(self.walk.order.size(), 0)
-            donatable.assign(self.walk.leaves.size(), 0)
-            for node in outputs:
-                if (<Node>node).state == PENDING:
-                    kept[(<Node>node).place] = 1
-            graph = graph_of(&self.walk, &kept, &donatable)
-            self.order = []
-            self.leaves = []
-            for i in range(<Py_ssize_t>self.walk.order.size()):
-                at = self.walk.order[i]
-                self.order.append(<object>at)
-                settle(<Node>at)
-            for i in range(<Py_ssize_t>self.walk.leaves.size()):
-                self.leaves.append(<object>self.walk.leaves[i])
-            self.outputs = [
-                ((<Node>node).place if (<Node>node).state == PENDING else None, node) for node in outputs
-            ]
-        self.plan = Plan(schedule.lower(graph), graph)
-
-    def __call__(self, dict values):
-        """Run with `values` (placeholder -> issued node) in place of the leaves; the nodes of the outputs."""
-        cdef list substitutes = [values.get(node, node) for node in self.leaves]
-        cdef list targets
         cdef Node node
-        targets = [n for n in substitutes if (<Node>n).state == PENDING]
+        cdef list cut = [each for each in parameters if (<Node>each).state == PENDING]
+        cdef dict given = {(<Node>parameters[i]).serial: i for i in range(len(parameters))}
+        with lock:
+            for each in cut:
+                (<Node>each).state = PLACEHOLDER
+            try:
+                epoch += 1
+                collect(&self.walk, outputs)
+                number(&self.walk)
+                kept.assign(self.walk.order.size(), 0)
+                donatable.assign(self.walk.leaves.size(), 0)
+                self.outputs = []
+                for each in outputs:
+                    node = <Node>each
+                    if node.state == PENDING:
+                        kept[node.place] = 1
+                        self.outputs.append((node.place, -1, node))
+                    else:
+                        self.outputs.append((-1, given.get(node.serial, -1), node))
+                self.graph = graph_of(&self.walk, &kept, &donatable)
+                self.order = [<object>self.walk.order[i] for i in range(<Py_ssize_t>self.walk.order.size())]
+                self.leaves = []
+                for i in range(<Py_ssize_t>self.walk.leaves.size()):
+                    node = <Node>self.walk.leaves[i]
+                    self.leaves.append((node, given.get(node.serial, -1)))
+            finally:
+                for each in cut:
+                    (<Node>each).state = PENDING
+            for each in self.order:
+                settle(<Node>each)
+
+    def __call__(self, list values):
+        """Run with `values` in place of the parameters; the nodes of the outputs."""
+        cdef list substitutes = []
+        cdef list results, targets
+        cdef Node node
+        cdef bint pinned = False
+        if self.plan is None:
+            self.plan = Plan(schedule.lower(self.graph), self.graph)
+            self.graph = None
+        targets = [each for each in values if (<Node>each).state == PENDING]
         if targets:
             flush_nodes(targets, False)
+        for each, place in self.leaves:
+            node = substitute(<Node>each, <Node>(values[place] if place >= 0 else each))
+            pinned = pinned or node.pinned
+            substitutes.append(node)
         admit(1, 0)
         with lock:
             found = dict(bind(self.plan, &self.walk, substitutes, False))
-        return [values.get(node, node) if place is None else found[place] for place, node in self.outputs]
+        results = [
+            found[computed] if computed >= 0 else values[place] if place >= 0 else each
+            for computed, place, each in self.outputs
+        ]
+        if pinned:
+            # Its memory is also seen from outside, where it may be written as soon as this returns.
+            for each in found.values():
+                var_wait((<Node>each).buffer.var)
+        return results
 
+
+cdef Node substitute(Node leaf_node, Node value):
+    # The value a compiled program reads instead of a leaf of the recorded one.
+    cdef Type kind = leaf_node.type
+    if value.type is not kind and (value.type.shape != kind.shape or value.type.dtype is not kind.dtype):
+        raise RuntimeError(f"a compiled program that takes {kind!r} got {value.type!r}")
+    if value.state == PLACEHOLDER or (leaf_node.state == CONST and value.state != CONST):
+        raise RuntimeError(f"a compiled program got {value!r} for {leaf_node!r}")
+    if value.state == CONST and leaf_node.state != CONST:
+        memory = np.empty(16, np.uint8)
+        memcpy(cnp.PyArray_DATA(<cnp.ndarray>memory), value.number, 16)
+        return leaf(kind, foreign_buffer(cnp.PyArray_DATA(<cnp.ndarray>memory), kind.nbytes, memory))
+    return value

@@ -60,7 +60,7 @@ cdef extern from "pool.hpp" namespace "la" nogil:
     cdef cppclass PoolParams:
         const Micro* micro
         Py_ssize_t n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw
-        bint count_pad
+        bint count_pad, apart, covered
         Py_ssize_t image_parts, row_parts
     KernelRun max_f16 "(la::run_pool<la::Half, true>)"
     KernelRun max_f32 "(la::run_pool<float, true>)"
@@ -328,6 +328,17 @@ cdef class Convolution:
         wanted = min(64, max(1, math.ceil(self.flops / UNIT_FLOPS)))
         self.g.image_parts = max(1, min(self.g.n, wanted))
         self.g.row_parts = tiles(rows, wanted / self.g.image_parts, least)
+        self.g.output_parts = 1
+
+    cdef passes(self, Py_ssize_t h, Py_ssize_t w, Py_ssize_t c):
+        """How many pixels of the result (n, h, w, c) pass while a piece of the kernel stays in cache."""
+        cdef ConvParams* g = self.g
+        g.rows_at_once = max(1, (32 << 10) // max(1, w * c * self.dtype.itemsize))
+        if g.outer and h * w < 256:  # small images: several in a unit, and then units along channels
+            g.row_parts = 1
+            g.image_parts = max(1, min(g.n, g.n * h * w // 256))
+            if g.groups == 1:
+                g.output_parts = tiles(c, 16 / g.image_parts, 128)
 
 
 def conv2d(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), groups=1):
@@ -351,13 +362,7 @@ def conv2d(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), 
     cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
     cdef ConvParams* g = conv.g
     conv.units(g.oh, 4)
-    g.output_parts = 1
-    g.rows_at_once = max(1, (32 << 10) // max(1, g.ow * g.o * conv.dtype.itemsize))
-    if g.outer and g.oh * g.ow < 256:  # small images: a piece of the kernel should meet some 256 pixels
-        g.row_parts = 1
-        g.image_parts = max(1, min(g.n, g.n * g.oh * g.ow // 256))
-        if groups == 1:
-            g.output_parts = tiles(g.o, 16 / g.image_parts, 128)
+    conv.passes(g.oh, g.ow, g.o)
     cdef Py_ssize_t extent = g.image_parts * g.row_parts * g.output_parts if g.n and g.o else 0
     cdef KernelRun run = run_conv2d[float] if conv.single else run_conv2d[double]
     return make(run, NULL, conv.params, extent, 3, conv.cost, f"conv2d {x_shape} {k_shape}")
@@ -367,19 +372,19 @@ def conv2d_data_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilatio
     """Kernel for the gradient of `conv2d` by its images: args g, kernel, dx."""
     cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
     cdef ConvParams* g = conv.g
-    conv.units(g.h, 8)
-    g.image_parts = max(1, min(g.image_parts, 16))  # each unit transposes the kernel
-    if g.image_parts == 16:
-        g.row_parts = 1
-    g.output_parts = 1
-    g.rows_at_once = max(1, (32 << 10) // max(1, g.w * g.c * conv.dtype.itemsize))
     # As a convolution of g it needs no additions in memory, but multiplies the padding of g by zero.
     vector = 64 // conv.dtype.itemsize
     g.gather = (
         groups == 1 and g.sh == g.sw == 1 and g.ph <= (g.kh - 1) * g.dh and g.pw <= (g.kw - 1) * g.dw
         and g.h * g.w * -(-g.c // vector) * vector * 8 <= 9 * g.oh * g.ow * g.c
     )
-    cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
+    conv.units(g.h, 8)
+    g.image_parts = min(g.image_parts, 16)  # each unit transposes the kernel
+    if g.image_parts == 16:
+        g.row_parts = 1
+    if g.gather:
+        conv.passes(g.h, g.w, g.c)
+    cdef Py_ssize_t extent = g.image_parts * g.row_parts * g.output_parts if g.n and g.c else 0
     cdef KernelRun run = run_conv2d_data_grad[float] if conv.single else run_conv2d_data_grad[double]
     return make(run, NULL, conv.params, extent, 3, conv.cost, f"conv2d_data_grad {x_shape} {k_shape}")
 
@@ -423,10 +428,12 @@ cdef object pool(int kind, str name, object dtype, object x_shape, object window
     (g.kh, g.kw), (g.sh, g.sw), (g.ph, g.pw) = window, stride, pad
     g.oh, g.ow = conv_extents(x_shape, (*window, g.c, 1), stride, pad, (1, 1))
     g.count_pad = count_pad
+    g.apart = g.sh >= g.kh and g.sw >= g.kw
+    g.covered = g.sh == g.kh and g.sw == g.kw and g.oh * g.kh >= g.h + g.ph and g.ow * g.kw >= g.w + g.pw
     cdef bint grad = kind == MAX_POOL_GRAD or kind == AVG_POOL_GRAD
-    # Measured, one core: about 0.1 ns a tap and channel in float32, as bytes go; float16 converts by bits.
+    # Measured, one core: about 0.1 ns a tap and channel in float32, more in other types as bytes go.
     cost = 0.1 * g.n * g.oh * g.ow * g.c * (g.kh * g.kw + 1) * (2 if grad else 1)
-    cost *= {"f": 1, "d": 2, "e": 10}.get(dtype.char, 1)
+    cost *= {"f": 1, "d": 2, "e": 2}.get(dtype.char, 1)
     wanted = min(64, max(1, math.ceil(cost / 25_000)))
     g.image_parts = max(1, min(g.n, wanted))
     g.row_parts = 1 if grad else tiles(g.oh, wanted / g.image_parts, 4)

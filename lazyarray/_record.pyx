@@ -392,14 +392,21 @@ cdef Node fit(Node value, tuple shape, object dtype, str op):
     if lead > 0 and all([extent == 1 for extent in have[:lead]]):
         have = have[lead:]
         value = view_node(value, have, contiguous(have, value.type.itemsize), 0, False, dtype)
-    if len(have) <= len(shape):
-        for i in range(1, len(have) + 1):
-            if have[len(have) - i] != shape[len(shape) - i] and have[len(have) - i] != 1:
-                break
-        else:
-            return stretch(value, shape)
+    if fits(have, shape):
+        return stretch(value, shape)
     fail(ShapeError, op, f"could not broadcast input array from shape {value.type.shape} into shape {shape}",
          "Extents must be equal or 1, counted from the last axis.")
+
+
+cdef bint fits(tuple have, tuple shape):
+    # Whether `have` broadcasts to `shape`.
+    cdef Py_ssize_t i, lead = len(shape) - len(have)
+    if lead < 0:
+        return False
+    for i in range(len(have)):
+        if have[i] != shape[lead + i] and have[i] != 1:
+            return False
+    return True
 
 
 cdef Node stretch(Node value, tuple shape):
@@ -974,8 +981,8 @@ cdef object inplace(str name, ArrayBase a, object other):
 
 
 cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
-    """What `out=` does: the result must have the shape, and a dtype that may be cast safely within its kind."""
-    if result.shadow.shape != a.shadow.shape:
+    """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
+    if not fits(result.shadow.shape, a.shadow.shape):
         fail(ShapeError, op, f"non-broadcastable output operand with shape {a.shadow.shape} doesn't match the broadcast "
              f"shape {result.shadow.shape}", "Write to an array of the result's shape.")
     if not np.can_cast(result.shadow.dtype, a.shadow.dtype, "same_kind"):

@@ -12,7 +12,7 @@ from lazyarray import _ir, _record, device, runtime
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase, from_node, seen, shadow, to_node
 from lazyarray.dtypes import INTP, canonical
-from lazyarray.errors import ArrayIndexError, ShapeError, fail
+from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 from lazyarray.ops import indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -99,7 +99,7 @@ class Array(ArrayBase):
         if isinstance(out[0], ArrayBase):
             _record.store(out[0], result, ufunc.__name__)
         else:
-            np.positive(_record.peek_numpy(result), out=out[0], casting="same_kind")
+            np.copyto(out[0], _record.peek_numpy(result), casting="same_kind")
         return out[0]
 
     def __repr__(self) -> str:
@@ -184,7 +184,7 @@ class Array(ArrayBase):
     def copy(self, order: str = "C") -> Array:
         """Return a copy in C order, or with ``order="K"`` in this array's own."""
         copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-        if order == "K":
+        if order == "K" and self.ndim > 1:
             return _record.apply(copied, self)
         return from_node(copied(to_node(self)), self.is_scalar)
 
@@ -396,7 +396,12 @@ def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
 def advanced_write(target: Array, key: Any, value: Any) -> None:
     """``target[key] = value`` where the key has arrays in it."""
     value = value_node(value, target.dtype)
-    if is_mask(key, target.shape) and value.size == 1:
+    masked = is_mask(key, target.shape)
+    if masked and value.ndim > 1:
+        raise DTypeError(
+            f"setitem: assignment by a boolean array takes 0 or 1 axes, the value has shape {value.shape}"
+        )
+    if masked and value.size == 1:
         old = to_node(target)
         mask = node(key[0] if isinstance(key, tuple) else key)
         filled = _ir.cast(shaping.reshape(value, ()), target.dtype)

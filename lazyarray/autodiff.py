@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from lazyarray import _ir
-from lazyarray._ir import Node, registry
+from lazyarray._ir import Node, registry, view
 from lazyarray.dtypes import is_inexact
 from lazyarray.errors import GradientError, ShapeError, fail, require
 from lazyarray.ops.define import Elementwise
-from lazyarray.ops.shaping import VIEW, broadcast_to, full, reshape
+from lazyarray.ops.indexing import add_rows as ADD_ROWS
+from lazyarray.ops.shaping import UPDATE, VIEW, broadcast_to, full, reshape, update
+
+CONST = 2  # _ir.State
 
 Cotangents = Sequence[Node | None]
 
@@ -92,21 +96,21 @@ def gradients(
     cotangents : sequence of Node or None, each of its head's shape
         None stands for ones.
     wanted : sequence of Node, optional
-        The nodes to differentiate by; by default all that the heads depend on whose `variable` is set.
+        The nodes to differentiate by; by default all with a `variable` that the heads depend on.
     retain : bool, default False
         Keep the tape, so that it can be walked again.
 
     Returns
     -------
     list of (Node, Node)
-        Each wanted node that a gradient reaches, with its gradient: same shape and dtype. The sum of
-        several cotangents is taken from left to right, in the order in which they are met.
+        Each wanted node that a gradient reaches, with its gradient: same shape and dtype. Several
+        cotangents are summed from left to right, in the order in which they are met.
 
     Raises
     ------
     GradientError
-        When a head was not recorded or its tape is gone, is not floating, or depends on a wanted node
-        through an op without a gradient.
+        When a head was not recorded or its tape is gone, is not floating, or depends on a wanted
+        node through an op without a gradient.
     ShapeError
         When a cotangent does not have its head's shape.
 
@@ -140,18 +144,29 @@ def gradients(
 def head_cotangent(head: Node, cotangent: Node | None) -> Node:
     """The cotangent that the walk starts with."""
     if not is_inexact(head.dtype):
-        fail(GradientError, "backward", f"a gradient starts at a floating value, got dtype {head.dtype}",
-             "Convert the loss with astype inside the recorded part.")  # fmt: skip
+        fail(
+            GradientError,
+            "backward",
+            f"a gradient starts at a floating value, got dtype {head.dtype}",
+            "Convert the loss with astype inside the recorded part.",
+        )
     if not head.tracked:
-        fail(GradientError, "backward",
-             f"the value recorded at {head.where} does not depend on an array with a gradient, or its "
-             "tape has been released",
-             "Compute it inside autograd.record() from arrays with attach_grad(); "
-             "retain_graph=True keeps a tape for a second walk.")  # fmt: skip
+        fail(
+            GradientError,
+            "backward",
+            f"the value recorded at {head.where} does not depend on an array with a gradient, "
+            "or its tape has been released",
+            "Compute it inside autograd.record() from arrays with attach_grad(); "
+            "retain_graph=True keeps a tape for a second walk.",
+        )
     if cotangent is None:
         return full(head.shape, 1, head.dtype)
-    require(cotangent.shape == head.shape, ShapeError, "backward",
-            f"the head has shape {head.shape}, its gradient {cotangent.shape}")  # fmt: skip
+    require(
+        cotangent.shape == head.shape,
+        ShapeError,
+        "backward",
+        f"the head has shape {head.shape}, its gradient {cotangent.shape}",
+    )
     return match_dtype(cotangent, head)
 
 
@@ -216,9 +231,7 @@ def pass_on(node: Node, g: Node, found: dict[int, Node], needed: set[int] | None
         return
     rule = getattr(op, "gradient", None)
     if rule is None:
-        fail(GradientError, op.name,
-             f"has no gradient, and the loss depends on an array through it (recorded at {node.where})",
-             "Stop it there on purpose with la.stop_gradient.")  # fmt: skip
+        refuse(node)
     attrs = {} if op in PLAIN else dict(node.attrs or ())
     parts = rule(g, node, *node.inputs, **attrs)
     if not isinstance(parts, tuple | list):
@@ -248,40 +261,79 @@ def require_stop(source: Node) -> None:
     if op is None or getattr(op, "gradient", None) or getattr(op, "constant", False):
         return
     if not isinstance(op, Elementwise):
-        fail(GradientError, op.name,
-             f"has no gradient, and the loss depends on an array through it (recorded at {source.where})",
-             "Stop it there on purpose with la.stop_gradient.")  # fmt: skip
+        refuse(source)
+
+
+def refuse(node: Node) -> NoReturn:
+    """Raise for a node whose op has no gradient."""
+    fail(
+        GradientError,
+        "",
+        f"{node.op.name} has no gradient, and the loss depends on an array through it "
+        f"(recorded at {node.where}).",
+        "Stop it there on purpose with la.stop_gradient.",
+    )
 
 
 def call_backward(call: CustomCall, found: dict[int, Node]) -> None:
     """Pass on what the backward of a custom call returns.
 
-    Its outputs were recorded one after the other: when the walk meets one of them, the cotangents of
-    all are complete.
+    Its outputs were recorded one after the other: when the walk meets one of them, the cotangents
+    of all are complete.
     """
     heads = [found.get(number) for number in call.outputs]
     if all(g is None for g in heads):
         return
     parts = call.backward(heads)
     parts = list(parts) if isinstance(parts, tuple | list) else [parts]
-    require(len(parts) == len(call.inputs), GradientError, call.name,
-            f"backward returned {len(parts)} gradients for {len(call.inputs)} inputs")  # fmt: skip
+    require(
+        len(parts) == len(call.inputs),
+        GradientError,
+        call.name,
+        f"backward returned {len(parts)} gradients for {len(call.inputs)} inputs",
+    )
     for source, part in zip(call.inputs, parts, strict=True):
         if part is None or not source.tracked or not is_inexact(source.dtype):
             continue
-        require(part.shape == source.shape, ShapeError, call.name,
-                f"backward returned shape {part.shape} for an input of shape {source.shape}")  # fmt: skip
+        require(
+            part.shape == source.shape,
+            ShapeError,
+            call.name,
+            f"backward returned shape {part.shape} for an input of shape {source.shape}",
+        )
         deposit(found, source, match_dtype(part, source))
 
 
 def deposit(found: dict[int, Node], node: Node, g: Node) -> None:
     """Add a cotangent to those of `node`."""
     known = found.get(node.serial)
-    found[node.serial] = g if known is None else known + g
+    found[node.serial] = g if known is None else added(known, g)
+
+
+def added(known: Node, g: Node) -> Node:
+    """The sum of two cotangents.
+
+    One that is zero but for a part is added to that part alone: reading a long sequence step by
+    step would otherwise cost the square of its length.
+    """
+    for whole, part in ((known, g), (g, known)):
+        if part.op is UPDATE and is_zero(part.inputs[0]):
+            shape, strides, moving, _, dtype = part.attrs
+            there = view(whole, shape, strides, part.offset, moving, dtype)
+            value = there + part.inputs[1]
+            return update(whole, value, shape, strides, part.offset, moving, False, dtype)
+        if part.op is ADD_ROWS and is_zero(part.inputs[0]):
+            return ADD_ROWS(whole, *part.inputs[1:])
+    return known + g
+
+
+def is_zero(node: Node) -> bool:
+    """Say whether a node is the number 0, broadcast."""
+    return node.op is VIEW and node.inputs[0].state == CONST and node.inputs[0].value == 0
 
 
 def match_dtype(g: Node, node: Node) -> Node:
-    """`g` in the dtype of `node`: of a complex cotangent a real input feels the real part."""
+    """`g` in the dtype of `node`; of a complex cotangent, a real input feels the real part."""
     if g.dtype is node.dtype:
         return g
     if g.dtype.kind == "c" and node.dtype.kind != "c":

@@ -320,19 +320,19 @@ def grad(
     targets = [storage_node(v) for v in wanted]
     retain = create_graph if retain_graph is None else retain_graph
     with Scope(create_graph, train_mode):
-        found = by_node(autodiff.gradients([to_node(h) for h in heads], given, targets, retain=retain))
+        found = by_serial(autodiff.gradients([to_node(h) for h in heads], given, targets, retain=retain))
     results = []
     for place, (variable, target) in enumerate(zip(wanted, targets, strict=True)):
-        if target not in found:
+        if target.serial not in found:
             fail(GradientError, "grad", f"no head depends on variable {place}, of shape {variable.shape}",
                  "Give it attach_grad() before it is used inside autograd.record(), or leave it out.")  # fmt: skip
-        results.append(as_seen(from_node(found[target], variable.is_scalar), variable))
+        results.append(as_seen(from_node(found[target.serial], variable.is_scalar), variable))
     return results[0] if isinstance(variables, ArrayBase) else results
 
 
-def by_node(pairs: Sequence[tuple[Node, Node]]) -> dict[Node, Node]:
-    """Gradients by the node they belong to; nodes compare elementwise, so they are looked up by identity."""
-    return dict(pairs)
+def by_serial(pairs: Sequence[tuple[Node, Node]]) -> dict[int, Node]:
+    """Gradients by the serial number of the node they belong to."""
+    return {node.serial: g for node, g in pairs}
 
 
 # ---- functions with a gradient of their own
@@ -421,7 +421,7 @@ class Call:
             fail(GradientError, name, "a saved output cannot be differentiated a second time",
                  "Save the inputs, and compute the output again in backward.")  # fmt: skip
         given = [
-            from_node(full(*self.types[i][:1], 0, self.types[i][1]) if g is None else g)
+            from_node(full(self.types[i][0], 0, self.types[i][1]) if g is None else g)
             for i, g in enumerate(cotangents)
         ]
         parts = self.function.backward(*given)
@@ -474,9 +474,9 @@ def pulled_back(
     if not any(head.tracked for head in heads):
         return iter([from_node(full(node.shape, 0, node.dtype)) for node in nodes])
     heads, given = zip(*[(h, g) for h, g in zip(heads, given, strict=True) if h.tracked], strict=True)
-    found = by_node(autodiff.gradients(heads, given, nodes, retain=retain))
+    found = by_serial(autodiff.gradients(heads, given, nodes, retain=retain))
     return iter(
-        [from_node(found[n] if n in found else full(n.shape, 0, n.dtype)) for n in nodes]
+        [from_node(found.get(n.serial) or full(n.shape, 0, n.dtype)) for n in nodes]
     )
 
 

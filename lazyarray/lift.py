@@ -15,15 +15,64 @@ from lazyarray._record import ArrayBase, from_node, to_node
 from lazyarray.dtypes import canonical
 
 # Importing them fills the registry.
-from lazyarray.ops import activation, indexing, joining, linalg, reduction, shaping, sorting, statistics  # noqa: F401
+from lazyarray.ops import (  # noqa: F401
+    activation,
+    convolution,
+    convolution,
+    indexing,
+    joining,
+    linalg,
+    missing,
+    nn,
+    reduction,
+    shaping,
+    sorting,
+    statistics,
+)
 from lazyarray.ops.define import Elementwise
 
 from .array import Array, asarray, node
 
 
+# Composites that work element by element: their results are laid out as those of elementwise ops.
+POINTWISE = {
+    "angle", "clip", "elu", "gelu", "isclose", "leaky_relu", "nan_to_num", "relu", "round", "sigmoid", "silu", "softplus",
+    "softsign",
+}  # fmt: skip
+
+
 def lift(op: Any) -> Callable[..., Any]:
     """Return the function on arrays that records `op`."""
-    return lifted_elementwise(op) if isinstance(op, Elementwise) else lifted_function(op)
+    if isinstance(op, Elementwise):
+        return lifted_elementwise(op)
+    if getattr(op, "__name__", None) in POINTWISE:
+        return lifted_pointwise(op)
+    return lifted_function(op)
+
+
+def lifted_pointwise(op: Any) -> Callable[..., Any]:
+    """Composites that keep NumPy's K order."""
+    signature = inspect.signature(op)
+    kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
+
+    def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        arrays = {}
+        for key, value in bound.arguments.items():
+            if isinstance(value, ArrayBase | np.ndarray | list | tuple):
+                arrays[key] = asarray(value)
+            else:
+                bound.arguments[key] = as_argument(kinds[key], value)
+
+        def on_nodes(*nodes: Node) -> Node:
+            bound.arguments.update(zip(arrays, nodes, strict=True))
+            return op(*bound.args, **bound.kwargs)
+
+        result = _record.apply(on_nodes, *arrays.values()) if arrays else as_result(on_nodes())
+        return result if out is None else stored(out, result, op.__name__)
+
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return named(function, op.__name__, op.__doc__)
 
 
 def lifted_elementwise(op: Elementwise) -> Callable[..., Any]:
@@ -49,11 +98,15 @@ def lifted_function(op: Any) -> Callable[..., Any]:
     signature = inspect.signature(op)
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
     name = getattr(op, "name", None) or op.__name__
+    variadic = next((n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None)
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
         bound = signature.bind(*args, **options)
         for key, value in bound.arguments.items():
-            bound.arguments[key] = as_argument(kinds[key], value)
+            if key == variadic:
+                bound.arguments[key] = tuple(as_argument(kinds[key], part) for part in value)
+            else:
+                bound.arguments[key] = as_argument(kinds[key], value)
         result = as_result(op(*bound.args, **bound.kwargs))
         return result if out is None else stored(out, result, name)
 
@@ -109,7 +162,7 @@ HIDDEN = {"view", "update", "empty", "cast", "iota", "view_overlapping", "place"
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
     "atan2": "arctan2", "atanh": "arctanh", "conj": "conjugate", "concat": "concatenate", "mod": "remainder",
-    "pow": "power", "true_divide": "divide", "amax": "max", "amin": "min", "bitwise_not": "invert",
+    "pow": "power", "true_divide": "divide", "amax": "max", "amin": "min", "around": "round", "bitwise_not": "invert",
     "bitwise_invert": "invert", "bitwise_left_shift": "left_shift", "bitwise_right_shift": "right_shift",
     "degrees": "rad2deg", "radians": "deg2rad",
 }  # fmt: skip

@@ -9,6 +9,7 @@ name that is compared within a bound and never used again.
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
+from numpy._core._exceptions import UFuncTypeError
 
 import lazyarray as la
 
@@ -27,6 +29,10 @@ DTYPES = FLOATS * 3 + INTS * 2 + ("bool",) * 4 + ("complex64", "complex128")
 SHAPES = ((), (1,), (4,), (5,), (7,), (12,), (2, 3), (3, 4), (4, 3), (3, 1), (1, 4), (4, 4), (2, 3, 2), (2, 1, 3),
           (0,), (2, 0))  # fmt: skip
 SIZE_LIMIT = 64  # elements of a value
+WORD = re.compile(r"\b[ae]\d+\b")
+# NumPy lays out the results of these like their operands, lazyarray in C order.
+C_ORDERED = (".any(", ".all(", ".max(", ".min(", ".sum(", ".prod(", ".mean(", ".cumsum(", "sort(", "concatenate(", "stack(",
+             "roll(", "arg", "@", "take(", "repeat(", "pad(")  # fmt: skip
 
 
 # ---- running
@@ -60,7 +66,7 @@ def run(lines: list[str], xp: Any, after: Callable[[dict[str, Any]], None] | Non
     seen: list[Any] = []
     scope: dict[str, Any] = {"xp": xp, "np": np, "look": lambda x: seen.append(frozen(x))}
     scope["start"] = la.eval if xp is la else lambda *arrays: None
-    fixed = {*scope, "__builtins__"}
+    fixed = {*scope, "__builtins__", "__warningregistry__"}
     raised: list[type[Exception] | None] = []
     with quiet():
         for line in lines:
@@ -106,9 +112,9 @@ def run_in(mode: str, lines: list[str]) -> Outcome:
 
 def frozen(x: Any) -> Any:
     """A value as it is now, comparable."""
-    if isinstance(x, str | bool | int | float | complex | list | tuple):
-        return repr(x)
-    return bits(x)
+    if isinstance(x, la.Array | np.ndarray | np.generic):
+        return bits(x)
+    return repr(x)
 
 
 def bits(x: Any) -> tuple[Any, ...]:
@@ -160,9 +166,14 @@ def differences(ours: Outcome, numpy: Outcome) -> str | None:
     return unequal(ours, numpy) or unaliased(ours, numpy)
 
 
-def public(cls: type[Exception]) -> type[Exception]:
-    """The class that a program can name: NumPy's own TypeErrors are private."""
-    return TypeError if issubclass(cls, TypeError) else cls
+def public(cls: type[Exception]) -> Any:
+    """The class that a program can name: NumPy's own TypeErrors are private.
+
+    Where the operands do not broadcast either, the two say which of the two things first.
+    """
+    if issubclass(cls, UFuncTypeError):
+        return TypeError, ValueError
+    return cls
 
 
 def unequal(ours: Outcome, numpy: Outcome, only_bits: bool = False) -> str | None:
@@ -263,7 +274,7 @@ class Writer:
         self.scope: dict[str, Any] = {
             "xp": np, "np": np, "look": lambda x: None, "start": lambda *x: None,
         }  # fmt: skip
-        self.fixed = {*self.scope, "__builtins__"}
+        self.fixed = {*self.scope, "__builtins__", "__warningregistry__"}
 
     def program(self) -> list[str]:
         """5 to 30 statements."""
@@ -276,6 +287,24 @@ class Writer:
                 if kind(self) is False:
                     break
         return self.lines
+
+    def bind(self, made: str) -> bool:
+        """Give what an expression makes a name, which begins with e if it is a NumPy array in both runs.
+
+        Functions of lazyarray copy those; NumPy's own give views of them.
+        """
+        own = "a" in {word[0] for word in WORD.findall(made)}
+        foreign = not own and bool(WORD.findall(made))
+        if foreign:
+            made = made.replace("xp.", "np.")
+        with quiet():
+            try:
+                value = eval(compiled_expression(made), self.scope)
+            except Exception:
+                value = None
+        if any(f in made for f in C_ORDERED) and isinstance(value, np.ndarray) and not value.flags.c_contiguous:
+            made = f"({made}).copy()"
+        return self.emit(f"{self.name('e' if foreign else 'a')} = {made}")
 
     def emit(self, line: str) -> bool:
         """Add a statement and run it; False ends the program before it."""
@@ -424,7 +453,7 @@ class Writer:
             made = f"xp.{r.choice(['zeros', 'ones'])}({shape}, dtype={dtype.name!r})"
         elif which < 0.4:
             made = f"xp.full({shape}, {self.literal(dtype)}, dtype={dtype.name!r})"
-        return self.emit(f"{self.name()} = {made}")
+        return self.bind(made)
 
     def view(self) -> bool:
         name = self.pick()
@@ -448,7 +477,7 @@ class Writer:
             made = f"{name}.diagonal({r.randint(-1, 1)})"
         else:
             made = f"{name}[...]"
-        return self.emit(f"{self.name()} = {made}")
+        return self.bind(made)
 
     def reshaped(self, name: str, x: Any) -> str:
         r = self.rng
@@ -484,8 +513,10 @@ class Writer:
                 made += " + 0.0"  # which zero of two is unspecified
         else:
             test = self.pick(lambda m: m.dtype == bool) or f"{name} > 0"
-            made = f"xp.where({test}, {pair[0]}, {pair[1]})"
-        return self.emit(f"{self.name()} = {made}")
+            # NumPy lets a number that does not fit wrap around.
+            one, two = (x if WORD.search(x) else "2" for x in pair)
+            made = f"xp.where({test}, {one}, {two})"
+        return self.bind(made)
 
     def kind(self, *texts: str) -> str:
         """The dtype kind that operands have together."""
@@ -508,7 +539,7 @@ class Writer:
         made = r.choice(options)
         if kind == "c" and ("square" in made or "sign" in made):
             return self.probe(made, 8)
-        return self.emit(f"{self.name()} = {made}")
+        return self.bind(made)
 
     def probe(self, made: str, ulps: int) -> bool:
         return self.emit(f"{self.name('p')}_{ulps} = {made}")
@@ -532,9 +563,9 @@ class Writer:
                       f"xp.argsort({name}, axis=-1, kind='stable')"]  # fmt: skip
         if kind in "biu":
             exact += [f"{name}.sum({axis})", f"{name}.prod({axis})", f"{name}.cumsum({axis_only})", f"{name}.mean({axis})"]
-            return self.emit(f"{self.name()} = {r.choice(exact)}")
+            return self.bind(r.choice(exact))
         if r.random() < 0.6:
-            return self.emit(f"{self.name()} = {r.choice(exact)}")
+            return self.bind(r.choice(exact))
         with np.errstate(all="ignore"):
             small = bool(np.all(np.abs(x) < 64))
         if not small:
@@ -570,14 +601,14 @@ class Writer:
             made = f"xp.take({name}, {[r.randint(-x.shape[axis], x.shape[axis] - 1) for _ in range(3)]}, axis={axis})"
         else:
             return self.product(name, x)
-        return self.emit(f"{self.name()} = {made}")
+        return self.bind(made)
 
     def product(self, name: str, x: Any) -> bool:
         other = self.pick(lambda y: y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]) or name
         made = f"{name} @ {other}"
         kinds = {x.dtype.kind, self.scope[other].dtype.kind}
         if kinds <= set("biu"):
-            return self.emit(f"{self.name()} = {made}")
+            return self.bind(made)
         with np.errstate(all="ignore"):
             small = all(bool(np.all(np.abs(v) < 64)) for v in (x, self.scope[other]))
         return self.probe(f"xp.abs({name}) @ xp.abs({other})", 16) if small else True
@@ -618,7 +649,7 @@ class Writer:
         if which < 0.6 or not isinstance(x, np.ndarray):
             value = self.beside(x.shape, x.dtype, inplace=True)
             return self.emit(f"{name} {self.inplace_op(name, value)}= {value}")
-        if which < 0.8:
+        if which < 0.8 and name[0] == "a":
             value = self.beside(x.shape, x.dtype, inplace=True)
             if self.kind(name, value) == "c":
                 return self.emit(f"xp.add({value}, {name}, out={name})")
@@ -663,7 +694,11 @@ class Writer:
         name, other = self.pick(), self.pick()
         if name is None or other is None:
             return self.create()
-        return self.emit(f"{name} = {self.rng.choice([other, f'xp.array({other})', f'{other}.copy()', f'xp.asarray({other})'])}")
+        if (name[0] == "e") != (other[0] == "e"):
+            return True
+        xp = "np" if name[0] == "e" else "xp"
+        made = self.rng.choice([other, f"{xp}.array({other})", f"{other}.copy()", f"{xp}.asarray({other})"])
+        return self.emit(f"{name} = {made}")
 
 
 @cache

@@ -40,7 +40,7 @@ def convolved(x, kernel, bias=None, stride=1, pad=0, dilation=1, groups=1) -> np
 
 
 def linear_transpose(forward, g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the transpose of a linear function applied to `g`, one element of its input at a time."""
+    """Return the transpose of a linear function, applied to `g`."""
     out = np.zeros(shape)
     for place in np.ndindex(*shape):
         unit = np.zeros(shape)
@@ -64,7 +64,7 @@ def convolved_kernel(x, g, window, **options) -> np.ndarray:
 def windows(
     x: np.ndarray, window: Any, stride: Any, pad: Any
 ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice]]]:
-    """Yield the place of each pooling window in the result, and its rows and columns inside the image."""
+    """Yield the place of each window in the result, and its rows and columns in the image."""
     (kh, kw), (ph, pw) = pair(window), pair(pad)
     sh, sw = pair(window if stride is None else stride)
     for i in range((x.shape[1] + 2 * ph - kh) // sh + 1):

@@ -114,7 +114,9 @@ def test_gemm_bits_of_large_products(rng, char):
     a, b = sample(rng, (390, 333), char), sample(rng, (333, 301), char)
     expected = multiply(a, b)
     wide = "D" if char in "FD" else "d"
-    np.testing.assert_allclose(expected, a.astype(wide) @ b.astype(wide), rtol=0, atol=3000 * EPS[char])
+    np.testing.assert_allclose(
+        expected, a.astype(wide) @ b.astype(wide), rtol=0, atol=3000 * EPS[char]
+    )
     for seed, (x, y) in enumerate(product(layouts(a), layouts(b))):
         assert multiply(x, y, pieces=7, seed=seed).tobytes() == expected.tobytes()
 
@@ -125,7 +127,9 @@ def test_gemm_batch_broadcasts(rng):
     np.testing.assert_allclose(multiply(x, y), a @ b, atol=1e-13)
 
 
-@pytest.mark.parametrize("extents", [(9, 33, 21), (1, 33, 50), (33, 1, 50), (60, 20, 25), (64, 100, 300)])
+@pytest.mark.parametrize(
+    "extents", [(9, 33, 21), (1, 33, 50), (33, 1, 50), (60, 20, 25), (64, 100, 300)]
+)
 @pytest.mark.parametrize("char", FLOATING)
 def test_gemm_on_every_instruction_set(rng, isa, char, extents):
     m, n, k = extents
@@ -134,7 +138,9 @@ def test_gemm_on_every_instruction_set(rng, isa, char, extents):
     assert multiply(a.T.copy().T, b.T.copy().T, pieces=5).tobytes() == found.tobytes()
     wide = "D" if char in "FD" else "d"
     exact = a.astype(wide) @ b.astype(wide)
-    np.testing.assert_allclose(found, exact, rtol=EPS[char], atol=100 * k * EPS["f" if char in "Fe" else char])
+    np.testing.assert_allclose(
+        found, exact, rtol=EPS[char], atol=100 * k * EPS["f" if char in "Fe" else char]
+    )
     if isa != "plain":  # a chain of fused multiply-adds, however wide the vectors are
         _blas.use_isa("avx2")
         assert multiply(a, b).tobytes() == found.tobytes()
@@ -179,10 +185,14 @@ def test_gemm_refuses():
 
 
 def test_routes_and_tiles_are_functions_of_shape():
-    for dtype, batches, extents in product("fdFDe", [1, 2, 64], EXTENTS + [(2048,) * 3, (128, 512, 784), (257, 999, 640)]):
+    for dtype, batches, extents in product(
+        "fdFDe", [1, 2, 64], EXTENTS + [(2048,) * 3, (128, 512, 784), (257, 999, 640)]
+    ):
         route, rows, columns = _blas.route_of(np.dtype(dtype), batches, *extents)
         assert 1 <= rows <= max(1, *extents) and 1 <= columns <= max(1, *extents)
-        if route == 2:  # BLAS: the smallest tile stays above OpenBLAS's small-matrix bound of 100**3
+        if (
+            route == 2
+        ):  # BLAS: the smallest tile stays above OpenBLAS's small-matrix bound of 100**3
             assert extents[0] // rows * extents[1] * extents[2] > 100**3
 
 
@@ -237,7 +247,10 @@ def convolve_grads(x, kernel, grad, stride, pad, dilation, groups):
     dk = np.zeros(kernel.shape)
     oh, ow = grad.shape[1:3]
     for g in range(groups):
-        channels, outputs = slice(g * cg, (g + 1) * cg), slice(g * (o // groups), (g + 1) * (o // groups))
+        channels, outputs = (
+            slice(g * cg, (g + 1) * cg),
+            slice(g * (o // groups), (g + 1) * (o // groups)),
+        )
         dk[..., outputs] = np.einsum("nijklc,nijo->klco", view[..., channels], grad[..., outputs])
         for k, j in product(range(kh), range(kw)):
             rows = slice(k * dilation[0], k * dilation[0] + (oh - 1) * stride[0] + 1, stride[0])
@@ -262,7 +275,9 @@ def check_convolution(rng, case, char):
         made.call(*inputs, whole)
         made.call(*inputs, split, pieces=7)
         assert whole.tobytes() == split.tobytes()
-        np.testing.assert_allclose(whole, exact, rtol=0, atol=12 * EPS[char] * max(terms, 1), err_msg=made.label)
+        np.testing.assert_allclose(
+            whole, exact, rtol=0, atol=12 * EPS[char] * max(terms, 1), err_msg=made.label
+        )
 
 
 @pytest.mark.parametrize("char", "fd")
@@ -336,7 +351,9 @@ def pool_reference(x, grad, window, stride, pad, kind, count_pad=True):
 
 
 def pool_shape(x, window, stride, pad):
-    return tuple((e + 2 * p - k) // s + 1 for e, p, k, s in zip(x[1:3], pad, window, stride, strict=True))
+    return tuple(
+        (e + 2 * p - k) // s + 1 for e, p, k, s in zip(x[1:3], pad, window, stride, strict=True)
+    )
 
 
 @pytest.mark.parametrize("char", "fde")
@@ -348,7 +365,10 @@ def test_pools(rng, case, char):
     grad = sample(rng, (x_shape[0], *pool_shape(x_shape, window, stride, pad), x_shape[3]), char)
     kernels = [("max", True, _blas.max_pool2d(dtype, *case), _blas.max_pool2d_grad(dtype, *case))]
     for count_pad in (True, False):
-        made = _blas.avg_pool2d(dtype, *case, count_pad), _blas.avg_pool2d_grad(dtype, *case, count_pad)
+        made = (
+            _blas.avg_pool2d(dtype, *case, count_pad),
+            _blas.avg_pool2d_grad(dtype, *case, count_pad),
+        )
         kernels.append(("avg", count_pad, *made))
     for kind, count_pad, forward, backward in kernels:
         expected, dx = pool_reference(x, grad, window, stride, pad, kind, count_pad)
@@ -397,6 +417,47 @@ blas.gemm(np.dtype("F"), (), 300, 300, 300, ((), 300, 1), ((), 300, 1))
 print(before == threads(ours.__file__), threads(theirs.__file__) in (1, None))
 """
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
     )
     assert run.stdout.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("char", "fd")
+def test_long_sums_stay_accurate(char):
+    # A chain of k equal roundings would err by up to k eps / 2; pieces of 112 err by about (112 + k / 112) eps.
+    k = 100_000
+    a, b = np.full((2, k), 0.1, char), np.full((k, 3), 0.7, char)
+    exact = float(a[0, 0]) * float(b[0, 0]) * k
+    assert np.abs(multiply(a, b).astype("d") / exact - 1).max() <= 1000 * EPS[char]
+    assert np.abs(multiply(a[:1], b).astype("d") / exact - 1).max() <= k / 16 * EPS[char]
+
+
+def random_convolution(rng):
+    """A case as in CONVOLUTIONS, of any attributes that fit."""
+    while True:
+        groups = int(rng.choice([1, 1, 1, 2, 3]))
+        kh, kw, dh, dw = (
+            rng.integers(1, 6),
+            rng.integers(1, 6),
+            rng.integers(1, 3),
+            rng.integers(1, 3),
+        )
+        h, w = rng.integers(1, 20, 2)
+        ph, pw = rng.integers(0, 4, 2)
+        if h + 2 * ph > dh * (kh - 1) and w + 2 * pw > dw * (kw - 1):
+            break
+    x_shape = (int(rng.integers(1, 5)), int(h), int(w), int(rng.integers(1, 40)) * groups)
+    k_shape = (int(kh), int(kw), x_shape[3] // groups, int(rng.integers(1, 80)) * groups)
+    strides = tuple(map(int, rng.integers(1, 4, 2)))
+    return x_shape, k_shape, strides, (int(ph), int(pw)), (int(dh), int(dw)), groups
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(300))
+def test_random_convolutions(seed):
+    rng = np.random.default_rng(seed)
+    check_convolution(rng, random_convolution(rng), "fd"[seed % 2])

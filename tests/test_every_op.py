@@ -44,6 +44,7 @@ def placed(x: np.ndarray, layout: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 LAYOUTS = ("contiguous", "transposed", "strided", "broadcast")
+EVERY_LAYOUT = ("float32", "int16", "complex128")  # item sizes of 2, 4 and 16 bytes
 
 
 def leaf(memory: np.ndarray, seen: np.ndarray, values: dict) -> _ir.Node:
@@ -124,7 +125,7 @@ def test_values(name):
     for number, sample in enumerate(SAMPLES[name]):
         for dtype in tried_dtypes(sample):
             drawn = sample.draw(dtype, seed=number)
-            for layout in LAYOUTS:
+            for layout in LAYOUTS if dtype.name in EVERY_LAYOUT else LAYOUTS[:1]:
                 what = f"{name}, sample {number}, {dtype}, {layout}"
                 values: dict = {}
                 pairs = [placed(x, layout) for x in drawn]
@@ -199,7 +200,7 @@ def test_arrays(name, engine):
             continue
         for dtype in tried_dtypes(sample):
             drawn = sample.draw(dtype, seed=number)
-            for layout in LAYOUTS if dtype.name in ("float32", "int16") else LAYOUTS[:1]:
+            for layout in LAYOUTS if dtype.name in EVERY_LAYOUT else LAYOUTS[:1]:
                 what = f"{name}, sample {number}, {dtype}, {layout}"
                 pairs = [placed(x, layout) for x in drawn]
                 wanted = reference(name, sample, [seen for _, seen in pairs])

@@ -17,7 +17,7 @@ TOWER = (
     (("_engine",), ("_loops",), ("_blas",)),
     (("_ir", "_memory", "device"),),
     (("ops",), ("codegen",)),
-    (("autodiff",), ("schedule",)),
+    (("autodiff",), ("schedule", "plan", "fuse", "assign")),
     (("_bind", "runtime"),),
     (("_record", "array", "observers", "lift", "functions", "random"),),
     (("autograd", "jit"),),

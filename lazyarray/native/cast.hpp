@@ -34,13 +34,23 @@ template <class To, class From> struct Cast {
     }
 };
 
+// Integers of one width have one loop where the sign does not matter, which keeps the build short.
+constexpr bool is_integer(int type) { return type >= kI8 && type <= kU64; }
+constexpr int unsigned_of(int type) { return type <= kI64 ? type + (kU8 - kI8) : type; }
+
 inline LoopFn find_cast(int from, int to) {
+    if (is_integer(from) && is_integer(to)) {
+        if (type_size(to) <= type_size(from)) from = unsigned_of(from);
+        to = unsigned_of(to);
+    }
     return with_type(from, [to](auto f) {
-        return with_type(to, [](auto t) {
+        return with_type(to, [](auto t) -> LoopFn {
             using To = decltype(t);
             using From = decltype(f);
-            // Pairs of numbers gain nothing from wider vectors: one copy keeps the build short.
-            if constexpr (is_complex<To>::value || is_complex<From>::value) return LoopFn{LoopLevels<Cast<To, From>>::v2};
+            constexpr bool integers = std::is_integral_v<To> && std::is_integral_v<From>;
+            if constexpr (integers && (std::is_signed_v<To> || (std::is_signed_v<From> && sizeof(To) <= sizeof(From))))
+                return nullptr;
+            else if constexpr (is_complex<To>::value || is_complex<From>::value) return plain_loop<Cast<To, From>>();
             else return pick_loop<Cast<To, From>>();
         });
     });

@@ -12,7 +12,7 @@ struct ConvParams {
     ptrdiff_t sh, sw, ph, pw, dh, dw;
     ptrdiff_t image_parts, row_parts;        // units of forward and data gradient
     ptrdiff_t splits, tap_parts;             // units of the weight gradient
-    ptrdiff_t output_parts;                  // forward: units along o
+    ptrdiff_t output_parts;                  // units along the channels of the result
     ptrdiff_t rows_at_once;                  // forward: rows of outputs that pass while a piece of the kernel stays near
     bool gather;                             // data gradient: as a convolution of g
     bool outer;                              // all rows of all images of a unit pass: the kernel is too large to read often
@@ -164,40 +164,53 @@ int data_grad_band(const ConvParams& g, const T* grad, const T* transposed, T* d
 
 // Steps of one pixel: dx is itself a convolution, of g with the kernel turned round and its channels swapped.
 template <class T>
-int data_grad_gather(const ConvParams& g, const T* grad, const T* turned, T* dx, Range images, Range band) noexcept {
+int data_grad_gather(const ConvParams& g, const T* grad, const T* turned, T* dx, Range images, Range band, Range channels) noexcept {
     ConvParams back = g;
     back.h = g.oh, back.w = g.ow, back.c = g.o, back.cg = g.o, back.o = g.c, back.og = g.c, back.oh = g.h, back.ow = g.w;
     back.ph = (g.kh - 1) * g.dh - g.ph, back.pw = (g.kw - 1) * g.dw - g.pw;
-    return convolve_band(back, grad, turned, dx, images, band, {0, g.c});
+    return convolve_band(back, grad, turned, dx, images, band, channels);
 }
 
+// (group, kh, og, kw * cg): each row of the kernel as B of a product with g.
+template <class T> void transpose_kernel(const ConvParams& g, const T* kernel, T* to) noexcept {
+    ptrdiff_t width = g.kw * g.cg;
+    for (ptrdiff_t group = 0; group < g.groups; group++)
+        for (ptrdiff_t i = 0; i < g.kh; i++, to += g.og * width)
+            copy_matrix(kernel + i * width * g.o + group * g.og, 1, g.o, to, g.og, width, width);
+}
+
+// (kh, kw, o, c), last tap first; some of the channels.
+template <class T> void turn_kernel(const ConvParams& g, const T* kernel, T* to, Range channels) noexcept {
+    ptrdiff_t taps = g.kh * g.kw, tap = g.c * g.o;
+    for (ptrdiff_t t = 0; t < taps; t++)
+        copy_matrix(kernel + (taps - 1 - t) * tap + channels.begin * g.o, 1, g.o, to + t * tap + channels.begin, g.o,
+                    channels.size(), g.c);
+}
+
+// args: g, kernel, dx. Units in order of channels, so that a call turns its part of the kernel once.
 template <class T> int run_conv2d_data_grad(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const ConvParams& g = *static_cast<const ConvParams*>(params);
-    if (begin >= end) return 0;
+    const T* grad = reinterpret_cast<const T*>(args[0]);
     const T* kernel = reinterpret_cast<const T*>(args[1]);
-    T* transposed = static_cast<T*>(scratch<3>(size_t(g.kh * g.kw * g.cg * g.o + 1) * sizeof(T)));
-    if (!transposed) return OUT_OF_MEMORY;
-    ptrdiff_t size = g.kw * g.cg * g.og;  // (group, kh, og, kw * cg)
-    for (ptrdiff_t group = 0; !g.gather && group < g.groups; group++)
-        for (ptrdiff_t i = 0; i < g.kh; i++)
-            copy_matrix(kernel + i * g.kw * g.cg * g.o + group * g.og, 1, g.o, transposed + (group * g.kh + i) * size, g.og,
-                        g.kw * g.cg);
-    if (g.gather)  // (kh, kw, o, c), last tap first
-        for (ptrdiff_t t = 0, tap = g.c * g.o; t < g.kh * g.kw; t++)
-            copy_matrix(kernel + (g.kh * g.kw - 1 - t) * tap, 1, g.o, transposed + t * tap, g.o, g.c);
+    T* dx = reinterpret_cast<T*>(args[2]);
+    T* ready = static_cast<T*>(scratch<3>(size_t(g.kh * g.kw * g.cg * g.o + 1) * sizeof(T)));
+    if (!ready) return OUT_OF_MEMORY;
+    if (!g.gather) transpose_kernel(g, kernel, ready);
+    ptrdiff_t each = g.image_parts * g.row_parts, turned = -1;
     for (ptrdiff_t unit = begin; unit < end; unit++) {
-        ptrdiff_t part = unit / g.row_parts, r = unit % g.row_parts;
+        ptrdiff_t j = unit / each, part = unit % each / g.row_parts, r = unit % g.row_parts;
+        Range channels{part_begin(g.c, g.output_parts, j, 64), part_begin(g.c, g.output_parts, j + 1, 64)};
         Range images{part_begin(g.n, g.image_parts, part), part_begin(g.n, g.image_parts, part + 1)};
         Range band{part_begin(g.h, g.row_parts, r), part_begin(g.h, g.row_parts, r + 1)};
+        int code = 0;
         if (g.gather) {
-            int code = data_grad_gather(g, reinterpret_cast<const T*>(args[0]), transposed, reinterpret_cast<T*>(args[2]), images, band);
-            if (code) return code;
-            continue;
+            if (j != turned) turn_kernel(g, kernel, ready, channels);
+            turned = j;
+            code = data_grad_gather(g, grad, ready, dx, images, band, channels);
+        } else {
+            for (ptrdiff_t i = images.begin; i < images.end && !code; i++) code = data_grad_band(g, grad, ready, dx, i, band);
         }
-        for (ptrdiff_t i = images.begin; i < images.end; i++) {
-            int code = data_grad_band(g, reinterpret_cast<const T*>(args[0]), transposed, reinterpret_cast<T*>(args[2]), i, band);
-            if (code) return code;
-        }
+        if (code) return code;
     }
     return 0;
 }

@@ -57,6 +57,7 @@ private:
     void block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
     void flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const;
     void tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const;
+    bool copies() const { return steps_.empty() && in_.size() == 1 && out_.size() == 1 && in_[0].kind != kIndex; }
     char* place_input(Frame& f, size_t i, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
     static char* inside_run(const Operand& op, char* base, Py_ssize_t lo, Py_ssize_t count);
     static Py_ssize_t row_offset(const Operand& op, Py_ssize_t row);
@@ -291,7 +292,7 @@ inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssi
 }
 
 inline void Elementwise::flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
-    bool copy = steps_.empty() && in_.size() == 1 && out_.size() == 1 && in_[0].kind != kIndex;
+    bool copy = copies();
     while (lo < hi) {
         Py_ssize_t next = std::min(lo + block_, hi);
         if (cut_) next = std::min(next, (lo / cut_ + 1) * cut_);
@@ -319,6 +320,13 @@ inline Py_ssize_t Elementwise::row_offset(const Operand& op, Py_ssize_t row) {
 // Whole rows [lo / columns, + rows) of one matrix.
 inline void Elementwise::tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const {
     Py_ssize_t row = lo / columns_;
+    const Operand &from = in_[0], &to = out_[0];
+    if (copies() && from.transposed && to.kind == kContiguous)
+        return move_tile<true>(from.itemsize, f.args[from.arg] + row_offset(from, row), from.axes.back().stride,
+                               f.args[to.arg] + lo * to.itemsize, columns_, rows, columns_);
+    if (copies() && to.transposed && from.kind == kContiguous)
+        return move_tile<false>(to.itemsize, f.args[to.arg] + row_offset(to, row), to.axes.back().stride,
+                                f.args[from.arg] + lo * from.itemsize, columns_, rows, columns_);
     for (Py_ssize_t j = 0; j < columns_; j += block_) {
         Py_ssize_t n = std::min(block_, columns_ - j);
         for (const Operand& op : in_)

@@ -34,10 +34,11 @@ inline ptrdiff_t part_begin(ptrdiff_t extent, ptrdiff_t parts, ptrdiff_t index, 
     return begin < extent ? begin : extent;
 }
 
+// m x n elements at any strides to rows `pitch` apart.
 template <class T>
-void copy_matrix(const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m, ptrdiff_t n) noexcept {
+void copy_matrix(const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m, ptrdiff_t n, ptrdiff_t pitch) noexcept {
     if (col == 1) {
-        for (ptrdiff_t i = 0; i < m; i++) std::memcpy(to + i * n, from + i * row, size_t(n) * sizeof(T));
+        for (ptrdiff_t i = 0; i < m; i++) std::memcpy(to + i * pitch, from + i * row, size_t(n) * sizeof(T));
         return;
     }
     constexpr ptrdiff_t side = 16;  // a cache line of each of the tile's rows is read once
@@ -45,7 +46,7 @@ void copy_matrix(const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m
         for (ptrdiff_t j0 = 0; j0 < n; j0 += side) {
             ptrdiff_t i1 = i0 + side < m ? i0 + side : m, j1 = j0 + side < n ? j0 + side : n;
             for (ptrdiff_t i = i0; i < i1; i++)
-                for (ptrdiff_t j = j0; j < j1; j++) to[i * n + j] = from[i * row + j * col];
+                for (ptrdiff_t j = j0; j < j1; j++) to[i * pitch + j] = from[i * row + j * col];
         }
 }
 
@@ -83,7 +84,7 @@ template <class T> int run_vector(const GemmParams& g, const T* a, const T* b, T
     if (v.a_k != 1 && v.a_row != 1) {
         T* packed = static_cast<T*>(scratch<2>(size_t(v.m * v.k + 1) * sizeof(T)));
         if (!packed) return OUT_OF_MEMORY;
-        copy_matrix(v.a, v.a_row, v.a_k, packed, v.m, v.k);
+        copy_matrix(v.a, v.a_row, v.a_k, packed, v.m, v.k, v.k);
         v.a = packed;
         v.a_row = v.k;
         v.a_k = 1;
@@ -104,7 +105,7 @@ int as_fortran(const T*& from, ptrdiff_t row, ptrdiff_t col, ptrdiff_t m, ptrdif
     } else {
         T* packed = static_cast<T*>(scratch<slot>(size_t(m * n) * sizeof(T)));
         if (!packed) return OUT_OF_MEMORY;
-        copy_matrix(from, row, col, packed, m, n);
+        copy_matrix(from, row, col, packed, m, n, n);
         from = packed;
         ld = int(n);
     }
@@ -151,7 +152,7 @@ int run_blocked(const GemmParams& g, const T* a, const T* b, ptrdiff_t b_k, T* c
     }
     for (ptrdiff_t p = 0; p < g.k; p += fit) {
         tile.k = g.k - p < fit ? g.k - p : fit;
-        copy_matrix(a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k);
+        copy_matrix(a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k, tile.k);
         tile.a = packed, tile.a_row = tile.k, tile.a_k = 1;
         tile.b = b + columns.begin + p * b_k;
         g.micro->block(tile);
@@ -173,7 +174,7 @@ template <class T> struct ColumnsOfB {
         if (b == source) return packed;
         packed = static_cast<T*>(scratch<1>(size_t(g.k * g.n + 1) * sizeof(T)));
         if (!packed) return nullptr;
-        copy_matrix(b, g.b_row, g.b_col, packed, g.k, g.n);
+        copy_matrix(b, g.b_row, g.b_col, packed, g.k, g.n, g.n);
         source = b;
         return packed;
     }
@@ -231,7 +232,7 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
             Half* row = static_cast<Half*>(scratch<2>(size_t(g.k * g.n + 1) * sizeof(Half)));
             if (!b || !row) return OUT_OF_MEMORY;
             bool flat = g.b_col == 1 || g.n == 1;
-            if (!flat) copy_matrix(from, g.b_row, g.b_col, row, g.k, g.n);
+            if (!flat) copy_matrix(from, g.b_row, g.b_col, row, g.k, g.n, g.n);
             for (ptrdiff_t p = 0; p < g.k; p++)
                 g.micro->widen(flat ? from + p * g.b_row : row + p * g.n, 1, b + p * g.n, g.n);
             source = from;

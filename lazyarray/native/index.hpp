@@ -151,7 +151,7 @@ inline Made make_put_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m) {
 }
 inline Made make_add_rows(int type, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row) {
     RowParams p = write_params(row * type_size(type), n, m);
-    KernelRun run = with_type(type, [](auto x) { return pick_kernel<AddRows<decltype(x)>>(); });
+    KernelRun run = with_type(type, [](auto x) { return plain_kernel<AddRows<decltype(x)>>(); });
     return made_rows(run, p, write_grain(p));
 }
 

@@ -126,13 +126,13 @@ inline LoopFn find_integer(int op, int type) {
         using T = decltype(x);
         if constexpr (std::is_integral_v<T>) {
             switch (op) {
-            case kPower: return pick_loop<IntegerLoop<Power, T>>();
-            case kFloorDivide: return pick_loop<IntegerLoop<FloorDivide, T>>();
-            case kRemainder: return pick_loop<IntegerLoop<Remainder, T>>();
-            case kFmod: return pick_loop<IntegerLoop<Fmod, T>>();
+            case kPower: return plain_loop<IntegerLoop<Power, T>>();
+            case kFloorDivide: return plain_loop<IntegerLoop<FloorDivide, T>>();
+            case kRemainder: return plain_loop<IntegerLoop<Remainder, T>>();
+            case kFmod: return plain_loop<IntegerLoop<Fmod, T>>();
             case kLeftShift: return pick_loop<IntegerLoop<LeftShift, T>>();
             case kRightShift: return pick_loop<IntegerLoop<RightShift, T>>();
-            case kDivmod: return pick_loop<DivmodLoop<T>>();
+            case kDivmod: return plain_loop<DivmodLoop<T>>();
             }
         }
         return nullptr;

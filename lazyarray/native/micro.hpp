@@ -90,6 +90,8 @@ struct PoolParams {
     ptrdiff_t n, h, w, c, oh, ow;
     ptrdiff_t kh, kw, sh, sw, ph, pw;
     bool count_pad;         // padding pixels count in an average
+    bool apart;             // windows do not overlap: gradients are stored, not added
+    bool covered;           // and every pixel lies in one
     ptrdiff_t image_parts;  // units along images
     ptrdiff_t row_parts;    // forward: units along oh
 };

@@ -16,7 +16,9 @@
 namespace la {
 
 constexpr Py_ssize_t kLanes = 32, kBlock = 1024;
-constexpr Py_ssize_t kTileBytes = 1024;     // of accumulators per lane: 32 KB in the L1 cache for all lanes
+constexpr Py_ssize_t kTileBytes = 4096;     // of accumulators per lane: 128 KB in the L2 cache for all lanes
+constexpr Py_ssize_t kNarrowTile = 1024;    // where wide tiles would leave fewer than kFewUnits units
+constexpr Py_ssize_t kFewUnits = 16;
 constexpr Py_ssize_t kChunk = 65536;        // elements in a chunk of a split reduction, about
 constexpr Py_ssize_t kUnits = 32;           // more independent units than this are not split further
 constexpr Py_ssize_t kGrainElements = 16384;
@@ -190,11 +192,26 @@ struct Unit {
 };
 
 template <class T, class Op> struct TreeReduce {
+    // Rows that fit the lanes: several are folded side by side, so that the joins are vector code.
+    LA_INLINE int short_rows(const ReduceParams& p, char** args, T* lanes, Py_ssize_t begin, Py_ssize_t end) {
+        constexpr Py_ssize_t side = kBlock / kLanes / 2;
+        Rows rows{p, args[0], 1, (char*)(lanes + side * kLanes)};
+        for (Py_ssize_t u = begin; u < end; u += side) {
+            Py_ssize_t n = std::min(side, end - u);
+            const T* x = (const T*)Rows::stripe(rows, u * p.red, n * p.red);
+            for (Py_ssize_t i = 0; i < n; i++)
+                for (Py_ssize_t k = 0; k < p.red; k++) lanes[k * n + i] = x[i * p.red + k];
+            fold_lanes<T, Op>(lanes, p.red, n);
+            write_results(p, (const char*)lanes, args[1] + u * p.out_size, n);
+        }
+        return 0;
+    }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         char* memory = scratch(p.memory);
         if (!memory) return kNoMemory;
         T* lanes = (T*)memory;
+        if (p.inner == 1 && p.red <= kLanes) return short_rows(p, args, lanes, begin, end);
         T* stack = lanes + kLanes * p.width;
         for (Py_ssize_t u = begin; u < end; u++) {
             Unit unit(p, u);
@@ -323,9 +340,8 @@ template <class Body> void choose(Made& made) {
     made.run = pick_kernel<Body>();
     made.finish = Body::finish;
 }
-// Seldom or hardly faster with wider vectors: one copy, which keeps the build short.
 template <class Body> void choose_plain(Made& made) {
-    made.run = KernelLevels<Body>::v2;
+    made.run = plain_kernel<Body>();
     made.finish = Body::finish;
 }
 template <class T> bool choose_reduce(int op, Made& made) {
@@ -351,6 +367,23 @@ template <class T> bool choose_reduce(int op, Made& made) {
     return false;
 }
 
+// Cuts `inner` into tiles of at most `widest` columns, and `red` into chunks where that gives too few units.
+inline void set_tiles(ReduceParams& p, Py_ssize_t widest) {
+    p.tiles = std::max<Py_ssize_t>((p.inner + widest - 1) / widest, 1);
+    p.width = p.inner;
+    if (p.tiles > 1) {
+        p.width = ((p.inner + p.tiles - 1) / p.tiles + 15) / 16 * 16;
+        p.tiles = (p.inner + p.width - 1) / p.width;
+    }
+    p.chunk_rows = kBlock;
+    while (p.chunk_rows * std::max<Py_ssize_t>(p.width, 1) < kChunk) p.chunk_rows *= 2;
+    p.chunks = (p.red + p.chunk_rows - 1) / p.chunk_rows;
+    if (p.outer * p.tiles >= kUnits || p.chunks < 2) {
+        p.chunks = 1;
+        p.chunk_rows = p.red;
+    }
+}
+
 // Elements are converted from `in` to `via`, which has the bytes of `acc`, and results from `via` to `out`. For argmin and
 // argmax `out` is int64 and not converted to.
 inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner) {
@@ -366,18 +399,9 @@ inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t ou
     p->outer = outer;
     p->red = red;
     p->inner = inner;
-    Py_ssize_t widest = kTileBytes / p->acc_size;
-    p->tiles = std::max<Py_ssize_t>((inner + widest - 1) / widest, 1);
-    p->width = p->tiles == 1 ? inner : ((inner + p->tiles - 1) / p->tiles + 15) / 16 * 16;
-    if (p->tiles > 1) p->tiles = (inner + p->width - 1) / p->width;
     p->results = outer * inner;
-    p->chunk_rows = kBlock;
-    while (p->chunk_rows * std::max<Py_ssize_t>(p->width, 1) < kChunk) p->chunk_rows *= 2;
-    p->chunks = (red + p->chunk_rows - 1) / p->chunk_rows;
-    if (outer * p->tiles >= kUnits || p->chunks < 2) {
-        p->chunks = 1;
-        p->chunk_rows = red;
-    }
+    set_tiles(*p, kTileBytes / p->acc_size);
+    if (outer * p->tiles * p->chunks < kFewUnits) set_tiles(*p, kNarrowTile / p->acc_size);
     p->memory = (kLanes + kDepth + kLanes + 4) * std::max<Py_ssize_t>(p->width, 1) * std::max<Py_ssize_t>(p->acc_size, 8) +
                 kBlock * p->acc_size;
     if (p->chunks > 1)

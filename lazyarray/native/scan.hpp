@@ -84,7 +84,7 @@ inline Made make_scan(bool product, int in, int out, Py_ssize_t outer, Py_ssize_
     p->tiles = std::max<Py_ssize_t>((inner + p->width - 1) / p->width, 1);
     made.run = with_type(out, [product](auto x) {
         using T = decltype(x);
-        return product ? pick_kernel<Scan<T, true>>() : pick_kernel<Scan<T, false>>();
+        return product ? plain_kernel<Scan<T, true>>() : plain_kernel<Scan<T, false>>();
     });
     made.params = p;
     made.drop = drop_params<ScanParams>;

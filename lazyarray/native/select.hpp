@@ -56,7 +56,7 @@ template <template <class> class Body> LoopFn by_itemsize(Py_ssize_t itemsize) {
 inline LoopFn find_where(Py_ssize_t itemsize) { return by_itemsize<Where>(itemsize); }
 inline LoopFn find_copy(Py_ssize_t itemsize) { return by_itemsize<Copy>(itemsize); }
 inline LoopFn find_assemble(int real) {
-    return real == kF32 ? pick_loop<Assemble<float>>() : real == kF64 ? pick_loop<Assemble<double>>() : nullptr;
+    return real == kF32 ? plain_loop<Assemble<float>>() : real == kF64 ? plain_loop<Assemble<double>>() : nullptr;
 }
 
 }  // namespace la

@@ -27,8 +27,8 @@ constexpr int kNoMemory = 99;  // error code
 
 // Every level runs the same operations in the same order (no contraction), so the level never changes bits.
 #if defined(__x86_64__)
-#define LA_V3 __attribute__((target("arch=x86-64-v3")))
-#define LA_V4 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#define LA_V3 __attribute__((target("avx2,bmi,bmi2,fma,f16c,lzcnt,popcnt")))
+#define LA_V4 __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi,bmi2,fma,f16c,lzcnt,popcnt,prefer-vector-width=512")))
 #else
 #define LA_V3
 #define LA_V4
@@ -74,6 +74,10 @@ template <class Body> KernelRun pick_kernel() {
     KernelRun table[] = {KernelLevels<Body>::v2, KernelLevels<Body>::v3, KernelLevels<Body>::v4};
     return table[cpu_level()];
 }
+
+// One copy for all levels, where wider vectors bring nothing: it keeps the build short.
+template <class Body> LoopFn plain_loop() { return LoopLevels<Body>::v2; }
+template <class Body> KernelRun plain_kernel() { return KernelLevels<Body>::v2; }
 
 constexpr Py_ssize_t padded(Py_ssize_t bytes) { return (bytes + 63) & ~(Py_ssize_t)63; }
 

@@ -1,6 +1,7 @@
-"""Indexing by arrays: rows taken, put and added by index, and the parsing of NumPy's index expressions.
+"""Indexing by arrays: rows taken, put and added by index; the parsing of NumPy's index expressions.
 
-An index into several axes becomes one flat C-order index of rows; whatever lies behind the last indexed axis is a row.
+An index into several axes becomes one flat C-order index of rows; whatever lies behind the last
+indexed axis is a row.
 """
 
 from __future__ import annotations
@@ -188,8 +189,11 @@ def common_index_shape(indices: Sequence[Any]) -> Shape:
         return _ir.broadcast_shapes(*[idx.shape for idx in indices])
     except ShapeError:
         shapes = " ".join(str(idx.shape) for idx in indices)
-        fail(ArrayIndexError, "index",
-             f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}")  # fmt: skip
+        fail(
+            ArrayIndexError,
+            "index",
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}",
+        )
 
 
 # ---- several axes as rows
@@ -252,7 +256,7 @@ def rows_of(x: Node, last: int) -> Node:
 def gather_axes(
     x: Node, axes: Sequence[int], indices: Sequence[Node], place: int, checked: bool = False
 ) -> Node:
-    """What NumPy's ``x[..., i, j, ...]`` reads: arrays index `axes`, their shape stands at `place`."""
+    """What ``x[..., i, j, ...]`` reads: arrays index `axes`, their shape stands at `place`."""
     flat = row_index(x.shape, axes, indices, place, checked)
     taken = take_rows(rows_of(x, axes[-1]), ravel(flat))
     return reshape(taken, (*flat.shape, *x.shape[axes[-1] + 1 :]))
@@ -276,15 +280,19 @@ def scatter_axes(
 
 
 def value_for(values: Node, shape: Shape) -> Node:
-    """`values` broadcast to the shape they are assigned to; further leading axes of 1 are dropped."""
+    """`values` broadcast to the shape they are assigned to, less further leading axes of 1."""
     extra = values.ndim - len(shape)
     if extra > 0 and all(n == 1 for n in values.shape[:extra]):
         values = reshape(values, values.shape[extra:])
     try:
         return broadcast_to(values, shape)
     except ShapeError:
-        fail(ShapeError, "index", f"shape mismatch: value array of shape {values.shape} could not be "
-             f"broadcast to indexing result of shape {shape}")  # fmt: skip
+        fail(
+            ShapeError,
+            "index",
+            f"shape mismatch: value array of shape {values.shape} could not be "
+            f"broadcast to indexing result of shape {shape}",
+        )
 
 
 def gather(x: Node, indices: Sequence[Node]) -> Node:
@@ -485,7 +493,7 @@ def one_hot(indices: Node, depth: int, dtype: Any = np.float32) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index expression, taken apart: a View, and arrays that index some axes of what it shows."""
+    """An index expression, taken apart: a View, and arrays that index axes of what it shows."""
 
     shape: Shape
     strides: Shape
@@ -561,8 +569,15 @@ def parse_index(shape: Shape, strides: Shape, index: Any, nonzero: Nonzero = np.
         place = 0
     scalar = not out_shape and not any(kind == "rest" for kind, _ in items)
     offset = offset if 0 not in out_shape else 0
-    return Index(tuple(out_shape), tuple(out_strides), offset, tuple(axes), tuple(arrays),
-                 place if fancy else 0, scalar)  # fmt: skip
+    return Index(
+        tuple(out_shape),
+        tuple(out_strides),
+        offset,
+        tuple(axes),
+        tuple(arrays),
+        place if fancy else 0,
+        scalar,
+    )
 
 
 CONSUMING = ("int", "slice", "array", "mask")

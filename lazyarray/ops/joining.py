@@ -184,9 +184,13 @@ def split(x: Node, indices_or_sections: Any, axis: int = 0) -> list[Node]:
     axis = normalize_axis(axis, x.ndim, "split")
     if not isinstance(indices_or_sections, Sequence | np.ndarray):
         extent, count = x.shape[axis], int(indices_or_sections)
-        require(count > 0 and extent % count == 0, ShapeError, "split",
-                f"axis {axis} of extent {extent} does not divide into {count} equal parts",
-                "Use array_split.")  # fmt: skip
+        require(
+            count > 0 and extent % count == 0,
+            ShapeError,
+            "split",
+            f"axis {axis} of extent {extent} does not divide into {count} equal parts",
+            "Use array_split.",
+        )
     return array_split(x, indices_or_sections, axis)
 
 
@@ -331,8 +335,13 @@ def pad(x: Node, pad_width: Any, mode: str = "constant", constant_values: Any = 
         "`pad_width` must be of integral type",
     )
     require(bool((widths >= 0).all()), OptionError, "pad", f"negative widths {widths.tolist()}")
-    require(mode in (*PERIODIC, "constant", "empty"), OptionError, "pad", f"mode {mode!r} is not supported",
-            "Choose constant, edge, reflect, symmetric, wrap or empty.")  # fmt: skip
+    require(
+        mode in (*PERIODIC, "constant", "empty"),
+        OptionError,
+        "pad",
+        f"mode {mode!r} is not supported",
+        "Choose constant, edge, reflect, symmetric, wrap or empty.",
+    )
     pairs = [(int(a), int(b)) for a, b in widths]
     if mode in PERIODIC:
         for axis, (before, after) in enumerate(pairs):
@@ -362,8 +371,10 @@ def pad(x: Node, pad_width: Any, mode: str = "constant", constant_values: Any = 
 
 def pad_constant(x: Node, axis: int, before: int, after: int, values: Any) -> Node:
     """Pad one axis with two numbers."""
-    ends = [full((*x.shape[:axis], n, *x.shape[axis + 1 :]), v, x.dtype)
-            for n, v in zip((before, after), values, strict=True)]  # fmt: skip
+    ends = [
+        full((*x.shape[:axis], n, *x.shape[axis + 1 :]), v, x.dtype)
+        for n, v in zip((before, after), values, strict=True)
+    ]
     return concatenate([ends[0], x, ends[1]], axis)
 
 

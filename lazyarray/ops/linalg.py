@@ -118,8 +118,13 @@ def matmul(a: Node, b: Node) -> Node:
     Relative to ``abs(a) @ abs(b)`` the error is below ``k`` units in the last place.
     """
     a, b = promoted(a, b)
-    require(a.ndim > 0 and b.ndim > 0, ShapeError, "matmul", f"needs at least one dimension, got {a.shape} and {b.shape}",
-            "Multiply by a number with *.")  # fmt: skip
+    require(
+        a.ndim > 0 and b.ndim > 0,
+        ShapeError,
+        "matmul",
+        f"needs at least one dimension, got {a.shape} and {b.shape}",
+        "Multiply by a number with *.",
+    )
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         fail(
@@ -159,8 +164,12 @@ def product(a: Node, b: Node) -> Node:
     try:
         batch = _ir.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ShapeError:
-        fail(ShapeError, "matmul", f"leading axes do not broadcast: a is {a.shape}, b is {b.shape}",
-             "Extents must be equal or 1, counted from the last axis.")  # fmt: skip
+        fail(
+            ShapeError,
+            "matmul",
+            f"leading axes do not broadcast: a is {a.shape}, b is {b.shape}",
+            "Extents must be equal or 1, counted from the last axis.",
+        )
     return gemm(broadcast_to(a, (*batch, *a.shape[-2:])), broadcast_to(b, (*batch, *b.shape[-2:])))
 
 
@@ -333,8 +342,8 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     ----------
     x : array, any shape
     ord : None, 'fro', number, inf or -inf
-        None and 'fro' are the root of the sum of squares. For vectors, the ``ord``-th root of the sum
-        of powers; for matrices 1, -1, inf and -inf: the extreme column or row sum.
+        None and 'fro' are the root of the sum of squares. For vectors, the ``ord``-th root of the
+        sum of powers; for matrices 1, -1, inf and -inf: the extreme column or row sum.
     axis : int or (int, int), optional
         One for vectors, two for matrices; by default all of `x`.
     keepdims : bool, default False
@@ -367,8 +376,13 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     )
     if ord in (None, "fro", "f"):
         return euclidean(x, found, keepdims)
-    require(ord in (1, -1, math.inf, -math.inf), OptionError, "norm", f"order {ord!r} is not supported for matrices",
-            "Choose 'fro', 1, -1, inf or -inf.")  # fmt: skip
+    require(
+        ord in (1, -1, math.inf, -math.inf),
+        OptionError,
+        "norm",
+        f"order {ord!r} is not supported for matrices",
+        "Choose 'fro', 1, -1, inf or -inf.",
+    )
     first, second = order if abs(ord) == 1 else order[::-1]
     sums = registry["sum"](magnitude(x), axis=first, keepdims=True)
     out = registry["max" if ord > 0 else "min"](sums, axis=second, keepdims=True)
@@ -406,8 +420,8 @@ def einsum(subscripts: str, *operands: Node) -> Node:
     Parameters
     ----------
     subscripts : str
-        As in ``"...ij,...jk->...ik"``. Without ``->`` the result has the letters that occur once, in
-        alphabetical order.
+        As in ``"...ij,...jk->...ik"``. Without ``->`` the result has the letters that occur once,
+        in alphabetical order.
     *operands : arrays
 
     Returns

@@ -82,7 +82,7 @@ def known_shape(shape: Any, size: int, op: str) -> Shape:
         fail(
             ShapeError,
             op,
-            f"cannot reshape array of size {size} into shape {tuple(shape) if isinstance(shape, tuple | list) else shape}",
+            f"cannot reshape array of size {size} into shape {shape}",
         )
     return tuple(extents)
 
@@ -140,8 +140,12 @@ def common_shape(op: str, *arrays: Node) -> Shape:
         return _ir.broadcast_shapes(*[x.shape for x in arrays])
     except ShapeError:
         shapes = ", ".join(str(x.shape) for x in arrays)
-        fail(ShapeError, op, f"shapes {shapes} do not broadcast",
-             "Extents must be equal or 1, counted from the last axis.")  # fmt: skip
+        fail(
+            ShapeError,
+            op,
+            f"shapes {shapes} do not broadcast",
+            "Extents must be equal or 1, counted from the last axis.",
+        )
 
 
 @composite
@@ -420,13 +424,13 @@ def sliding_window_view(x: Node, window_shape: Any, axis: Any = None) -> Node:
     )
     shape, strides = list(x.shape), c_strides(x.shape, x.dtype.itemsize)
     for a, n in zip(axes, extents, strict=True):
-        shape[a] -= n - 1
         require(
-            n >= 0 and shape[a] >= 0,
+            0 <= n <= shape[a],
             ShapeError,
             name,
             f"window {tuple(extents)} is larger than shape {x.shape}",
         )
+        shape[a] -= n - 1
     return view(x, (*shape, *extents), (*strides, *(strides[a] for a in axes)))
 
 
@@ -528,7 +532,7 @@ def view_overlapping(
 
 
 def update_gradient(g: Node, y: Node, old: Node, value: Node) -> tuple[Node | None, Node]:
-    """The cotangent of the value is read from where it went; that of the old value is zero there."""
+    """The value's cotangent is read from where it went; that of the old value is zero there."""
     shape, strides, moving, covers, dtype = y.attrs
     taken = view(g, shape, strides, y.offset, moving, dtype)
     if covers or not old.tracked:

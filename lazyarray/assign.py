@@ -1,0 +1,409 @@
+"""Slots and kernels: the last step of lowering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazyarray import _loops
+from lazyarray._ir import c_strides
+
+from .fuse import Lowering
+from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Slot, Task
+
+
+class Assignment:
+    """Values to slots, by liveness and donation; groups to tasks."""
+
+    def __init__(self, lowering: Lowering) -> None:
+        self.lowering = lowering
+        self.graph = lowering.graph
+        self.slots: list[Slot] = []
+        self.slot_of: dict[int, int] = {}
+        self.free: dict[int, list[int]] = {}
+        self.last_use: dict[int, int] = {}
+        self.tasks: list[Task] = []
+        self.taken: dict[int, int] = {}  # values whose slot the current task's results took over
+        self.detours = 0
+
+    def assign(self, groups: list[Group]) -> Program:
+        """Make the plan's tasks, in the order of `groups`."""
+        graph = self.graph
+        for turn, group in enumerate(groups):
+            for place in self.members(group):
+                for root in self.lowering.read_roots(place):
+                    self.last_use[root] = turn
+        for place in range(len(graph.ops)):
+            if graph.kept[place]:
+                self.last_use[self.lowering.kept_root(place)] = len(groups)
+        for leaf in range(len(graph.leaf_types)):
+            self.slot_of[-leaf - 1] = self.new_slot(
+                Slot(graph.leaf_types[leaf].nbytes, leaf, graph.leaf_const[leaf])
+            )
+        for turn, group in enumerate(groups):
+            self.emit(group, turn)
+            self.retire(group, turn)
+        program = Program(self.slots, self.tasks)
+        for place in range(len(graph.ops)):
+            if graph.kept[place]:
+                root = self.lowering.kept_root(place)
+                if root not in self.slot_of:  # an empty value nobody wrote
+                    self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
+                program.kept.append((place, self.slot_of[root]))
+        return program
+
+    def members(self, group: Group) -> list[int]:
+        return group.nodes + ([group.update] if group.update not in (None, group.nodes[0]) else [])
+
+    def new_slot(self, slot: Slot) -> int:
+        self.slots.append(slot)
+        return len(self.slots) - 1
+
+    def fresh(self, nbytes: int) -> int:
+        spare = self.free.get(nbytes)
+        if spare:
+            return spare.pop()
+        return self.new_slot(Slot(nbytes))
+
+    def slot(self, root: int) -> int:
+        """The slot of a stored value; an empty value gets one when it is first wanted."""
+        if root not in self.slot_of:
+            self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
+        return self.slot_of[root]
+
+    def owned(self, root: int) -> bool:
+        """Whether this plan may overwrite the slot of `root` once nobody reads it."""
+        slot = self.slots[self.slot(root)]
+        if slot.leaf >= 0:
+            return not slot.const and self.graph.leaf_donatable[slot.leaf]
+        return True
+
+    def retire(self, group: Group, turn: int) -> None:
+        for root in {r for place in self.members(group) for r in self.lowering.read_roots(place)}:
+            if self.last_use[root] == turn and root in self.slot_of and self.owned(root):
+                slot = self.slot_of[root]
+                if self.taken.get(root) is None:
+                    self.free.setdefault(self.slots[slot].nbytes, []).append(slot)
+
+    def dies(self, root: int, turn: int) -> bool:
+        return self.last_use[root] == turn and self.owned(root)
+
+    def emit(self, group: Group, turn: int) -> None:
+        self.taken = {}
+        if group.kind == NATIVE:
+            self.emit_native(group.nodes[0], turn)
+        else:
+            self.emit_elementwise(group, turn)
+
+    def begin_update(self, place: int, base: int, turn: int, covers: bool) -> int:
+        """The slot an update writes: its base's, where that dies here, else a copy."""
+        root = self.lowering.access(base).root
+        wanted = self.graph.types[place].nbytes
+        if self.dies(root, turn) and self.slots[self.slot(root)].nbytes == wanted:
+            self.taken[root] = place
+            return self.slot(root)
+        out = self.fresh(wanted)
+        empty = root >= 0 and self.graph.ops[root].kind == EMPTY
+        if not covers and not empty:
+            self.tasks.append(self.copy_task(root, out, place))
+        return out
+
+    def copy_task(self, root: int, out: int, place: int) -> Task:
+        kind = self.lowering.type_of(root)
+        strides = (kind.itemsize,)
+        operand = (0, strides, kind.itemsize)
+        kernel = _loops.elementwise(
+            (kind.size,), [operand], [operand], [kind.itemsize], [], label="copy"
+        )
+        source = self.slot(root)
+        return Task(
+            kernel, None, [(source, ()), (out, ())], self.vars([source]), [out], place, "copy"
+        )
+
+    def vars(self, slots: list[int]) -> list[int]:
+        return sorted({s for s in slots if not self.slots[s].const})
+
+    def emit_elementwise(self, group: Group, turn: int) -> None:
+        program = ElementwiseProgram(self.lowering, group)
+        if group.update is not None:
+            self.emit_update(program, group, turn)
+        else:
+            program.finish()
+            self.place_outputs(program, turn)
+        args = [(self.slot(a.root), a.offsets) for a in program.operands]
+        args += program.targets
+        if group.shape and 0 in group.shape:
+            return
+        kernel = _loops.elementwise(
+            group.shape, program.inputs, program.outputs, program.registers, program.steps,
+            label=program.label(),
+        )  # fmt: skip
+        reads = self.vars([slot for slot, _ in args[: len(program.operands)]])
+        writes = sorted({slot for slot, _ in program.targets})
+        if group.update is not None and not self.lowering.covers(group.update):
+            reads = sorted({*reads, *writes})
+        self.tasks.append(
+            Task(kernel, None, args, reads, writes, group.nodes[-1], program.label())
+        )
+
+    def emit_update(self, program: ElementwiseProgram, group: Group, turn: int) -> None:
+        place = group.update
+        assert place is not None
+        shape, strides, moving, covers, dtype = self.graph.attrs[place]
+        old, value = self.graph.inputs[place]
+        if group.nodes[0] == place:
+            seen = self.lowering.access(value)
+            if seen.root == self.lowering.access(old).root:
+                # What it reads may overlap what it writes: through a buffer of its own.
+                seen = self.detour(seen, place)
+            register = program.load(seen)
+        else:
+            register = program.register_of[value]
+        out = self.begin_update(place, old, turn, covers)
+        self.slot_of[place] = out
+        program.outputs.append((register, strides, dtype.itemsize))
+        program.targets.append((out, (place,) if moving else ()))
+        for node in group.nodes:
+            if node != value and node != place and program.leaves_group(node):
+                program.add_output(node)
+        self.place_outputs(program, turn, skip=1)
+
+    def detour(self, seen: Access, place: int) -> Access:
+        size = seen.itemsize
+        strides = c_strides(seen.shape, size)
+        nbytes = size
+        for extent in seen.shape:
+            nbytes *= extent
+        out = self.fresh(nbytes)
+        kernel = _loops.elementwise(
+            seen.shape, [(0, seen.strides, size)], [(0, strides, size)], [size], [], label="copy"
+        )
+        source = self.slot(seen.root)
+        self.tasks.append(
+            Task(
+                kernel, None, [(source, seen.offsets), (out, ())], self.vars([source]), [out],
+                place, "copy",
+            )  # fmt: skip
+        )
+        self.detours += 1
+        root = -len(self.graph.leaf_types) - self.detours
+        self.slot_of[root] = out
+        return Access(root, seen.shape, strides, (), size)
+
+    def place_outputs(self, program: ElementwiseProgram, turn: int, skip: int = 0) -> None:
+        """Give each result a slot: that of an input which dies here and is read in step with it, else a fresh one."""
+        for node, position in program.written:
+            kind = self.graph.types[node]
+            slot = None
+            for index, seen in enumerate(program.operands):
+                if (
+                    seen.whole
+                    and seen.root in self.last_use
+                    and seen.root not in self.taken
+                    and self.dies(seen.root, turn)
+                    and seen.itemsize == kind.itemsize
+                    and self.slots[self.slot(seen.root)].nbytes == kind.nbytes
+                    and seen.shape == kind.shape
+                    and program.safe_in_place(index, seen, position)
+                ):
+                    slot = self.slot(seen.root)
+                    self.taken[seen.root] = node
+                    break
+            if slot is None:
+                slot = self.fresh(kind.nbytes)
+            self.slot_of[node] = slot
+            program.targets.append((slot, ()))
+
+    def emit_native(self, place: int, turn: int) -> None:
+        graph = self.graph
+        op = graph.ops[place]
+        kind = graph.types[place]
+        attrs = dict(graph.attrs[place] or ())
+        sources = graph.inputs[place]
+        accesses = [self.lowering.access(s) for s in sources]
+        if op.inplace:
+            out = self.begin_update(place, sources[0], turn, covers=False)
+            accesses = accesses[1:]
+        else:
+            out = self.fresh(kind.nbytes)
+        self.slot_of[place] = out
+        if 0 in kind.shape:
+            return
+        args = [(self.slot(a.root), a.offsets) for a in accesses]
+        reads = self.vars([slot for slot, _ in args] + ([out] if op.inplace else []))
+        args.append((out, ()))
+        kernel, arrays = None, None
+        if op.factory is not None:
+            layouts = [
+                None if a.strides == c_strides(a.shape, a.itemsize) else a.strides for a in accesses
+            ]
+            if op.inplace:
+                layouts.insert(0, None)
+            kernel = op.factory([self.lowering.type_of(s) for s in sources], kind, layouts, **attrs)
+        writes = [out]
+        if kernel is None:
+            types = [self.lowering.type_of(s) for s in sources][1 if op.inplace else 0 :]
+            arrays = [
+                (a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)
+            ]
+            arrays.append((kind.shape, c_strides(kind.shape, kind.itemsize), kind.dtype))
+        elif kernel.scratch_bytes:
+            scratch = self.fresh(kernel.scratch_bytes)
+            args.append((scratch, ()))
+            writes.append(scratch)
+            self.free.setdefault(kernel.scratch_bytes, []).append(scratch)
+        self.tasks.append(
+            Task(
+                kernel, None if kernel is not None else op.function, args, reads, writes, place,
+                op.name, arrays, op,
+            )  # fmt: skip
+        )
+        if kernel is None:
+            self.tasks[-1].function = (op.function, attrs)
+
+
+class ElementwiseProgram:
+    """The registers and steps of one elementwise kernel."""
+
+    def __init__(self, lowering: Lowering, group: Group) -> None:
+        self.lowering = lowering
+        self.group = group
+        self.graph = lowering.graph
+        self.inputs: list[tuple[int, tuple[int, ...] | None, int]] = []
+        self.outputs: list[tuple[int, tuple[int, ...], int]] = []
+        self.registers: list[int] = []
+        self.steps: list[Any] = []
+        self.operands: list[Access] = []
+        self.targets: list[tuple[int, tuple[int, ...]]] = []
+        self.written: list[tuple[int, int]] = []
+        self.register_of: dict[int, int] = {}
+        self.loaded: dict[Access, int] = {}
+        self.step_of: dict[int, int] = {}
+        self.names: list[str] = []
+        self.index_register: int | None = None
+        self.members = set(group.nodes)
+        self.spare: dict[int, list[int]] = {}
+        self.uses = self.count_uses()
+        for node in group.nodes:
+            if node != group.update:
+                self.compute(node)
+
+    def count_uses(self) -> dict[int, int]:
+        uses: dict[int, int] = {}
+        for node in self.group.nodes:
+            for source in self.graph.inputs[node]:
+                uses[source] = uses.get(source, 0) + 1
+        return uses
+
+    def label(self) -> str:
+        return "+".join(self.names) if self.names else "copy"
+
+    def leaves_group(self, node: int) -> bool:
+        """Whether a value is wanted outside its group."""
+        lowering = self.lowering
+        if lowering.graph.kept[node]:
+            return True
+        todo = [node]
+        while todo:
+            for user in lowering.users[todo.pop()]:
+                if lowering.graph.ops[user].kind == VIEW:
+                    if lowering.stored[user] or lowering.graph.kept[user]:
+                        return True
+                    todo.append(user)
+                elif user not in self.members and user != self.group.update:
+                    return True
+                elif node not in lowering.graph.inputs[user]:
+                    return True
+        return False
+
+    def load(self, seen: Access) -> int:
+        """The register an operand is read into."""
+        found = self.loaded.get(seen)
+        if found is None:
+            found = len(self.registers)
+            self.registers.append(seen.itemsize)
+            rank = len(self.group.shape)
+            strides = (0,) * (rank - len(seen.shape)) + tuple(
+                0 if extent == 1 else stride
+                for extent, stride in zip(seen.shape, seen.strides, strict=True)
+            )
+            self.inputs.append((found, strides, seen.itemsize))
+            self.operands.append(seen)
+            self.loaded[seen] = found
+        return found
+
+    def compute(self, node: int) -> None:
+        graph = self.graph
+        op = graph.ops[node]
+        if op.kind == VIEW:
+            self.register_of[node] = self.load(self.lowering.copied[node])
+            return
+        if op.name == "iota":
+            self.register_of[node] = self.load_index()
+            return
+        sources = []
+        for source in graph.inputs[node]:
+            if source in self.register_of and source in self.members:
+                sources.append(self.register_of[source])
+            else:
+                sources.append(self.load(self.lowering.access(source)))
+        kinds = [self.lowering.type_of(s).dtype for s in graph.inputs[node]]
+        loop = op.loop(kinds, graph.types[node].dtype)
+        out = self.take_register(node)
+        self.register_of[node] = out
+        self.step_of[node] = len(self.steps)
+        self.steps.append((loop, tuple(sources), (out,)))
+        self.names.append(op.name)
+        for source in graph.inputs[node]:
+            self.drop(source)
+
+    def load_index(self) -> int:
+        if self.index_register is None:
+            self.index_register = len(self.registers)
+            self.registers.append(8)
+            self.inputs.append((self.index_register, None, 8))
+        return self.index_register
+
+    def take_register(self, node: int) -> int:
+        size = self.graph.types[node].itemsize
+        spare = self.spare.get(size)
+        if spare and not self.leaves_group(node) and not self.feeds_update(node):
+            return spare.pop()
+        self.registers.append(size)
+        return len(self.registers) - 1
+
+    def feeds_update(self, node: int) -> bool:
+        update = self.group.update
+        return update is not None and self.graph.inputs[update][1] == node
+
+    def drop(self, source: int) -> None:
+        if source not in self.step_of:
+            return
+        self.uses[source] -= 1
+        if not self.uses[source] and not self.leaves_group(source) and not self.feeds_update(source):
+            size = self.graph.types[source].itemsize
+            self.spare.setdefault(size, []).append(self.register_of[source])
+
+    def finish(self) -> None:
+        for node in self.group.nodes:
+            if self.leaves_group(node):
+                self.add_output(node)
+
+    def add_output(self, node: int) -> None:
+        kind = self.graph.types[node]
+        strides = c_strides(kind.shape, kind.itemsize)
+        self.outputs.append((self.register_of[node], strides, kind.itemsize))
+        self.written.append((node, self.step_of.get(node, -1)))
+
+    def safe_in_place(self, index: int, seen: Access, position: int) -> bool:
+        """Whether a result written at step `position` may overwrite operand `index`."""
+        if position < 0:
+            return False
+        for other in self.operands:
+            if other.root == seen.root and other is not seen:
+                return False
+        register = self.loaded[seen]
+        return all(
+            step <= position
+            for step, (_, sources, _) in enumerate(self.steps)
+            if register in sources
+        )

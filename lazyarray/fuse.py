@@ -1,0 +1,362 @@
+"""Which views are read in place, which nodes become one task, and in which order tasks are pushed."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+from lazyarray._ir import c_strides
+
+from .plan import ELEMENTWISE, EMPTY, NATIVE, UPDATE, VIEW, Access, Graph, Group
+
+GROUP_LIMIT = 48  # nodes in a group: registers of a block have to stay in cache
+
+
+class Lowering:
+    """The passes `resolve`, `fuse` and `order` over one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        count = len(graph.ops)
+        self.users: list[list[int]] = [[] for _ in range(count)]
+        for place, inputs in enumerate(graph.inputs):
+            for source in inputs:
+                if source >= 0:
+                    self.users[source].append(place)
+        self.stored: list[bool] = [False] * count
+        self.alias: dict[int, Access] = {}
+        self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
+        self.groups: list[Group] = []
+        self.group_of: list[int] = [-1] * count
+
+    # ---- resolve
+
+    def type_of(self, source: int) -> Any:
+        return self.graph.types[source] if source >= 0 else self.graph.leaf_types[-source - 1]
+
+    def is_const(self, source: int) -> bool:
+        return source < 0 and self.graph.leaf_const[-source - 1]
+
+    def access(self, source: int) -> Access:
+        """How the value of `source` is read."""
+        found = self.alias.get(source)
+        if found is None:
+            kind = self.type_of(source)
+            found = Access(
+                source, kind.shape, c_strides(kind.shape, kind.itemsize), (), kind.itemsize
+            )
+            self.alias[source] = found
+        return found
+
+    def resolve(self) -> None:
+        graph = self.graph
+        for place, op in enumerate(graph.ops):
+            if op.kind != VIEW:
+                self.stored[place] = True
+                continue
+            seen = self.compose(place)
+            if seen is None:
+                self.store(graph.inputs[place][0])
+                seen = self.compose(place)
+                assert seen is not None
+            self.alias[place] = seen
+            if graph.kept[place] and not self.shares_buffer(place):
+                self.store(place)
+        for place, op in enumerate(graph.ops):
+            if op.kind == NATIVE:
+                self.settle_operands(place)
+            elif op.kind == UPDATE:
+                self.store_view(graph.inputs[place][0])
+
+    def shares_buffer(self, place: int) -> bool:
+        # A kept view of a whole value needs no copy: both nodes hold the same buffer.
+        seen = self.alias[place]
+        return seen.whole and not self.is_const(seen.root) and seen.root >= 0 and (
+            self.type_of(seen.root).nbytes == self.graph.types[place].nbytes
+        )
+
+    def store(self, source: int) -> None:
+        """Let the value of a view be copied to a buffer of its own."""
+        if source < 0 or self.stored[source]:
+            return
+        self.stored[source] = True
+        self.copied[source] = self.alias.pop(source)
+
+    def store_view(self, source: int) -> None:
+        if source >= 0 and not self.stored[source] and not self.access(source).whole:
+            self.store(source)
+        elif self.is_const(self.access(source).root) and source >= 0:
+            self.store(source)
+
+    def compose(self, place: int) -> Access | None:
+        """The access of a view node through what its base is read from, or None where the two do not compose."""
+        graph = self.graph
+        strides, moving = graph.attrs[place]
+        kind = graph.types[place]
+        base = self.access(graph.inputs[place][0])
+        own = (place,) if moving else ()
+        if base.strides == c_strides(base.shape, base.itemsize):
+            return Access(base.root, kind.shape, strides, base.offsets + own, kind.itemsize)
+        if kind.itemsize != base.itemsize or moving:
+            return None
+        steps = c_strides(base.shape, base.itemsize)
+        axes = {
+            step: axis
+            for axis, step in enumerate(steps)
+            if base.shape[axis] > 1
+        }
+        out = []
+        for extent, stride in zip(kind.shape, strides, strict=True):
+            if extent <= 1 or stride == 0:
+                out.append(0)
+            elif stride in axes and extent <= base.shape[axes[stride]]:
+                out.append(base.strides[axes[stride]])
+            elif all(s == 0 for s in base.strides):
+                out.append(0)
+            else:
+                return None
+        return Access(base.root, kind.shape, tuple(out), base.offsets, kind.itemsize)
+
+    def settle_operands(self, place: int) -> None:
+        """Copy the inputs of an array op that it cannot read where they are."""
+        graph = self.graph
+        op = graph.ops[place]
+        attrs = dict(graph.attrs[place] or ())
+        for i, source in enumerate(graph.inputs[place]):
+            if op.inplace and i == 0:
+                self.store_view(source)
+                continue
+            seen = self.access(source)
+            if self.is_const(seen.root) and source >= 0 and seen.shape:
+                self.store(source)
+            elif not seen.whole and not self.takes(op, i, seen, attrs):
+                self.store(source)
+
+    def takes(self, op: Any, i: int, seen: Access, attrs: dict[str, Any]) -> bool:
+        if seen.strides == c_strides(seen.shape, seen.itemsize):
+            return True
+        return op.accepts is not None and bool(
+            op.accepts(i, seen.shape, seen.strides, seen.itemsize, **attrs)
+        )
+
+    # ---- fuse
+
+    def fuse(self) -> None:
+        graph = self.graph
+        for place, op in enumerate(graph.ops):
+            if not self.stored[place] or op.kind == EMPTY:
+                continue
+            needs = self.sources(place)
+            if op.kind == ELEMENTWISE and not op.fallible:
+                group = self.joinable(place, needs)
+                if group is not None:
+                    self.join(group, place, needs)
+                    continue
+            elif op.kind == UPDATE and self.absorb(place, needs):
+                continue
+            self.open_group(place, needs)
+
+    def sources(self, place: int) -> set[int]:
+        """The groups that compute what `place` reads."""
+        found = set()
+        for source in self.read_roots(place):
+            if source >= 0 and self.group_of[source] >= 0:
+                found.add(self.group_of[source])
+        return found
+
+    def read_roots(self, place: int) -> list[int]:
+        copied = self.copied.get(place)
+        if copied is not None:
+            return [copied.root]
+        return [self.access(source).root for source in self.graph.inputs[place]]
+
+    def closure(self, groups: set[int]) -> int:
+        bits = 0
+        for number in groups:
+            bits |= self.groups[number].needs | (1 << number)
+        return bits
+
+    def open_group(self, place: int, needs: set[int]) -> None:
+        op = self.graph.ops[place]
+        kind = ELEMENTWISE if op.kind == VIEW else op.kind
+        shape = self.graph.types[place].shape
+        group = Group(len(self.groups), [place], shape, kind, needs=self.closure(needs))
+        if op.kind == UPDATE:
+            group.update = place
+            group.shape = self.graph.attrs[place][0]
+        self.groups.append(group)
+        self.group_of[place] = group.number
+
+    def joinable(self, place: int, needs: set[int]) -> Group | None:
+        shape = self.graph.types[place].shape
+        best = None
+        for source in self.graph.inputs[place]:
+            if source < 0 or self.group_of[source] < 0 or not self.stored[source]:
+                continue
+            group = self.groups[self.group_of[source]]
+            if not self.can_take(group, shape):
+                continue
+            others = self.closure(needs - {group.number})
+            if others >> group.number & 1 or self.looks_into([place], group):
+                continue
+            if best is None or len(group.nodes) > len(best.nodes):
+                best = group
+        return best
+
+    def looks_into(self, places: list[int], group: Group) -> bool:
+        """Whether one of `places` reads a value of `group` through a view, which asks for the stored value."""
+        for place in places:
+            for source in self.graph.inputs[place]:
+                root = self.access(source).root
+                if root != source and root >= 0 and self.group_of[root] == group.number:
+                    return True
+            if place in self.copied:
+                root = self.copied[place].root
+                if root >= 0 and self.group_of[root] == group.number:
+                    return True
+        return False
+
+    def can_take(self, group: Group, shape: tuple[int, ...]) -> bool:
+        return (
+            group.kind == ELEMENTWISE
+            and group.update is None
+            and group.shape == shape
+            and len(group.nodes) < GROUP_LIMIT
+            and not self.graph.ops[group.nodes[0]].fallible
+        )
+
+    def join(self, group: Group, place: int, needs: set[int]) -> None:
+        self.grow(group, self.closure(needs - {group.number}))
+        group.nodes.append(place)
+        self.group_of[place] = group.number
+        for number in sorted(needs - {group.number}):
+            other = self.groups[number]
+            if not self.can_take(other, group.shape) or not other.nodes:
+                continue
+            if len(other.nodes) + len(group.nodes) > GROUP_LIMIT:
+                continue
+            if not self.reachable(other, group) and not self.looks_into(group.nodes, other):
+                self.merge(group, other)
+
+    def reachable(self, start: Group, end: Group) -> bool:
+        """Whether `end` needs `start` through a third group, or `start` needs `end`."""
+        if start.needs >> end.number & 1:
+            return True
+        for group in self.groups:
+            if group.number in (start.number, end.number) or not group.nodes:
+                continue
+            if end.needs >> group.number & 1 and group.needs >> start.number & 1:
+                return True
+        return False
+
+    def grow(self, group: Group, bits: int) -> None:
+        """Add dependencies to a group, and to all that need it."""
+        if not bits & ~group.needs:
+            return
+        group.needs |= bits
+        for other in self.groups:
+            if other.needs >> group.number & 1:
+                other.needs |= bits
+
+    def merge(self, group: Group, other: Group) -> None:
+        group.nodes = sorted(group.nodes + other.nodes)
+        group.needs = (group.needs | other.needs) & ~(1 << other.number) & ~(1 << group.number)
+        for place in other.nodes:
+            self.group_of[place] = group.number
+        other.nodes = []
+        for each in self.groups:
+            if each.needs >> other.number & 1:
+                each.needs = (each.needs & ~(1 << other.number)) | 1 << group.number
+            if each.needs >> group.number & 1:
+                each.needs |= group.needs
+
+    def absorb(self, place: int, needs: set[int]) -> bool:
+        """Let the group that computes an update's value write it through the View, where nothing else wants it."""
+        graph = self.graph
+        old, value = graph.inputs[place]
+        if value < 0 or not self.stored[value] or graph.kept[value] or self.group_of[value] < 0:
+            return False
+        group = self.groups[self.group_of[value]]
+        if not self.can_take(group, graph.attrs[place][0]) or graph.ops[value].kind != ELEMENTWISE:
+            return False
+        if self.read_by_others(value, place):
+            return False
+        base = self.access(old).root
+        for member in group.nodes:
+            if base in self.read_roots(member):
+                return False
+        if self.closure(needs - {group.number}) >> group.number & 1:
+            return False
+        self.grow(group, self.closure(needs - {group.number}))
+        group.update = place
+        self.group_of[place] = group.number
+        return True
+
+    def read_by_others(self, value: int, place: int) -> bool:
+        """Whether the value of a node is read by anything but `place`, through views too."""
+        todo = [value]
+        while todo:
+            for user in self.users[todo.pop()]:
+                if user == place:
+                    continue
+                if self.graph.ops[user].kind == VIEW:
+                    todo.append(user)
+                    if self.graph.kept[user]:
+                        return True
+                else:
+                    return True
+        return False
+
+    # ---- order
+
+    def order(self) -> list[Group]:
+        groups = [g for g in self.groups if g.nodes]
+        for group in groups:
+            target = group.update if group.update is not None else self.inplace_node(group)
+            if target is None:
+                continue
+            base = self.access(self.graph.inputs[target][0]).root
+            for reader in groups:
+                if reader is not group and self.reads(reader, base) and not self.depends(reader, group):
+                    self.grow(group, 1 << reader.number | reader.needs)
+        waiting = {}
+        ready: list[tuple[int, int]] = []
+        for group in groups:
+            waiting[group.number] = group.needs
+            if not group.needs:
+                heapq.heappush(ready, (self.rank(group), group.number))
+        done: list[Group] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            group = self.groups[number]
+            done.append(group)
+            for other, needs in waiting.items():
+                if needs >> number & 1:
+                    waiting[other] = needs & ~(1 << number)
+                    if not waiting[other]:
+                        heapq.heappush(ready, (self.rank(self.groups[other]), other))
+        assert len(done) == len(groups), "a cycle among groups"
+        return done
+
+    def rank(self, group: Group) -> int:
+        return group.update if group.update is not None else group.nodes[-1]
+
+    def inplace_node(self, group: Group) -> int | None:
+        place = group.nodes[0]
+        if group.kind == NATIVE and self.graph.ops[place].inplace:
+            return place
+        return None
+
+    def reads(self, group: Group, root: int) -> bool:
+        return any(root in self.read_roots(place) for place in group.nodes)
+
+    def depends(self, group: Group, other: Group) -> bool:
+        return bool(group.needs >> other.number & 1)
+
+    def kept_root(self, place: int) -> int:
+        """The stored value behind a kept node."""
+        return place if self.stored[place] else self.access(place).root
+
+    def covers(self, place: int) -> bool:
+        """Whether an update writes every element."""
+        return bool(self.graph.attrs[place][3])

@@ -1,0 +1,289 @@
+"""Optimisers: an update is recorded like everything else, and ends in one flush."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lazyarray import _record, autograd, runtime
+from lazyarray._ir import Node, cast, registry
+from lazyarray._record import from_node, storage_node, to_node
+from lazyarray.array import Array
+from lazyarray.errors import DataError, OptionError, ShapeError, fail, require
+from lazyarray.nn.files import load_arrays, save_arrays
+from lazyarray.nn.parameter import Parameter, as_handle
+from lazyarray.ops.shaping import full
+
+from .schedule import Scheduler
+
+
+class Optimizer:
+    """What optimisers share. A subclass defines `rule` and the names of its `states`.
+
+    Parameters
+    ----------
+    params : iterable of Parameter or array, or a mapping to them
+        Arrays have `attach_grad`. Parameters with ``grad_req="null"`` are left alone.
+    lr : float
+        The learning rate; `lr` may be set at any time.
+    weight_decay : float, default 0
+        Adds this share of the parameter to its gradient.
+    clip_gradient : float, optional
+        Bounds the absolute value of each element of a gradient.
+    lr_scheduler : callable, optional
+        Gives the learning rate of a step from its number, counted from 0; `lr` then follows it.
+
+    Notes
+    -----
+    A parameter's `lr_mult` and `wd_mult` are factors of its own. Everything that is known in Python
+    (rates, decays, the number of the step) is folded there and is data of the plan, so a schedule
+    finds the same plan at every step.
+    """
+
+    states: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        weight_decay: float = 0.0,
+        clip_gradient: float | None = None,
+        lr_scheduler: Any = None,
+    ) -> None:
+        name = type(self).__name__
+        given = list(params.values()) if isinstance(params, Mapping) else listed(params)
+        require(len(given) > 0, OptionError, name, "there are no parameters to learn")
+        self.params = unique(given)
+        require_number(name, "lr", lr, 0.0)
+        require_number(name, "weight_decay", weight_decay, 0.0)
+        if clip_gradient is not None:
+            require_number(name, "clip_gradient", clip_gradient, 0.0)
+        self._lr = float(lr)
+        self.weight_decay = float(weight_decay)
+        self.clip_gradient = None if clip_gradient is None else float(clip_gradient)
+        self.lr_scheduler: Scheduler | Any = lr_scheduler
+        self.count = 0  # steps done
+        self.kept: list[dict[str, Array]] = [{} for _ in self.params]
+
+    # ---- the learning rate
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self._lr if self.lr_scheduler is None else float(self.lr_scheduler(self.count))
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        require(self.lr_scheduler is None, OptionError, type(self).__name__,
+                "the learning rate follows its scheduler",
+                "Set lr_scheduler to None first.")  # fmt: skip
+        require_number(type(self).__name__, "lr", value, 0.0)
+        self._lr = float(value)
+
+    learning_rate = lr
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set the learning rate."""
+        self.lr = lr
+
+    # ---- a step
+
+    def rule(self, w: Node, g: Node, state: list[Node], lr: float, decay: float) -> list[Node]:
+        """The new value of a parameter, followed by its new states."""
+        raise NotImplementedError(f"{type(self).__name__} does not define rule")
+
+    def step(self, batch_size: int | None = None) -> None:
+        """Update every parameter from its gradient, and start computing.
+
+        Forward, backward and update become one plan, which later steps find again. The call does
+        not wait.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            What gradients are divided by, where the loss was summed over the batch.
+
+        Raises
+        ------
+        ShapeError
+            When a parameter has no value yet.
+        """
+        if batch_size is not None:
+            require(batch_size > 0, OptionError, type(self).__name__,
+                    f"batch_size must be at least 1, got {batch_size}")  # fmt: skip
+        lr, results = self.lr, []
+        self.count += 1
+        with autograd.pause():
+            for place, param in enumerate(self.params):
+                if getattr(param, "grad_req", "write") == "null":
+                    continue
+                array = as_handle(param, type(self).__name__)
+                results += self.update(place, param, array, lr, batch_size)
+        runtime.start(results)
+
+    def update(
+        self, place: int, param: Any, array: Array, lr: float, batch_size: int | None
+    ) -> list[Node]:
+        """Record the update of one parameter; the Nodes that it and its states hold now."""
+        w = storage_node(array)
+        g = storage_node(_record.variable_of(array).of(w))
+        if batch_size is not None and batch_size != 1:
+            g = g * (1.0 / batch_size)
+        if self.clip_gradient is not None:
+            g = registry["minimum"](registry["maximum"](g, -self.clip_gradient), self.clip_gradient)
+        decay = self.weight_decay * getattr(param, "wd_mult", 1.0)
+        state = self.kept[place]
+        if not state:
+            for name in self.states:
+                state[name] = from_node(full(w.shape, 0, w.dtype), False)
+        old = [storage_node(state[name]) for name in self.states]
+        new = self.rule(w, g, old, lr * getattr(param, "lr_mult", 1.0), decay)
+        _record.replace(array, cast(new[0], w.dtype))
+        for name, node in zip(self.states, new[1:], strict=True):
+            _record.replace(state[name], cast(node, w.dtype))
+        return [storage_node(array), *[storage_node(state[name]) for name in self.states]]
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero; only ``grad_req="add"`` needs it."""
+        for param in self.params:
+            param.zero_grad()
+
+    # ---- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: the step's number, the learning rate and the states."""
+        arrays = {
+            f"{place}.{name}": from_node(to_node(array), False)
+            for place, state in enumerate(self.kept)
+            for name, array in state.items()
+        }
+        return {"kind": type(self).__name__, "count": self.count, "lr": self._lr, "arrays": arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was called.
+
+        Raises
+        ------
+        OptionError
+            When it is the state of another optimiser, or of other parameters.
+        ShapeError
+            When a state's shape is not its parameter's. Nothing has been changed then.
+        """
+        name = type(self).__name__
+        missing = sorted({"kind", "count", "lr", "arrays"} - set(state))
+        require(not missing, OptionError, name, f"the state lacks {missing}")
+        require(state["kind"] == name, OptionError, name, f"the state is that of {state['kind']}")
+        kept: list[dict[str, Array]] = [{} for _ in self.params]
+        for key, value in state["arrays"].items():
+            place, _, part = key.partition(".")
+            known = place.isdecimal() and int(place) < len(self.params) and part in self.states
+            require(known, OptionError, name, f"the state has an unknown entry {key!r}",
+                    "It belongs to an optimiser of other parameters.")  # fmt: skip
+            param = self.params[int(place)]
+            shape, dtype = as_handle(param, name).shape, as_handle(param, name).dtype
+            require(value.shape == shape, ShapeError, name,
+                    f"the state {key} has shape {value.shape}, its parameter {shape}")  # fmt: skip
+            array = value if isinstance(value, Array) else _record.from_numpy(value)
+            with autograd.pause():
+                kept[int(place)][part] = from_node(cast(to_node(array), dtype), False)
+        for place, part in enumerate(kept):
+            require(len(part) in (0, len(self.states)), OptionError, name,
+                    f"the state of parameter {place} has only {sorted(part)}")  # fmt: skip
+        self.kept, self.count, self._lr = kept, int(state["count"]), float(state["lr"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `state_dict` to a safetensors file, whole or not at all.
+
+        Raises
+        ------
+        FileError
+            When it cannot be written.
+        """
+        state = self.state_dict()
+        texts = {"kind": state["kind"], "count": str(state["count"]), "lr": state["lr"].hex()}
+        save_arrays(path, state["arrays"], texts)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileError
+            When the file is missing or cannot be read.
+        DataError
+            When it is damaged, or not what `save` writes.
+        OptionError, ShapeError
+            As `load_state_dict`.
+        """
+        arrays, texts = load_arrays(Path(path))
+        try:
+            count, lr = int(texts["count"]), float.fromhex(texts["lr"])
+            kind = texts["kind"]
+        except (KeyError, ValueError) as error:
+            fail(DataError, "load", f"{os.fspath(path)} is no state of an optimiser ({error!r})")
+        self.load_state_dict({"kind": kind, "count": count, "lr": lr, "arrays": arrays})
+
+
+def listed(params: Any) -> list[Any]:
+    """Parameters in a list; a single one is refused, since an array would be taken apart into rows."""
+    require(not isinstance(params, Array | Parameter), OptionError, "Optimizer",
+            "params must be a list of parameters, got one", "Write [param].")  # fmt: skip
+    require(isinstance(params, Iterable), OptionError, "Optimizer",
+            f"params must be a list of parameters, got {type(params).__name__}",
+            "Write net.parameters().")  # fmt: skip
+    return list(params)
+
+
+def unique(params: Iterable[Any]) -> list[Any]:
+    """Each parameter once: a shared one is updated once."""
+    return list({id(p): p for p in params}.values())
+
+
+def require_number(op: str, name: str, value: Any, least: float) -> None:
+    """Raise OptionError unless `value` is a finite number of at least `least`."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    require(good and math.isfinite(value) and value >= least, OptionError, op,
+            f"{name} must be a number of at least {least:g}, got {value!r}")  # fmt: skip
+
+
+def clip_global_norm(params: Iterable[Any], max_norm: float) -> Array:
+    """Scale all gradients together, so that their common norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    params : iterable of Parameter or array
+        With gradients.
+    max_norm : float
+
+    Returns
+    -------
+    array, shape ()
+        The norm before. Nothing is computed before a value is needed.
+
+    Raises
+    ------
+    GradientError
+        When an array has no gradient.
+    """
+    require_number("clip_global_norm", "max_norm", max_norm, 0.0)
+    arrays = [as_handle(p, "clip_global_norm") for p in unique(listed(params)) if asks_for_gradient(p)]
+    require(len(arrays) > 0, OptionError, "clip_global_norm", "there are no gradients")
+    with autograd.pause():
+        found = [_record.variable_of(a) for a in arrays]
+        nodes = [storage_node(f.of(storage_node(a))) for f, a in zip(found, arrays, strict=True)]
+        total = registry["sum"](registry["square"](registry["absolute"](nodes[0])))
+        for node in nodes[1:]:
+            total = total + registry["sum"](registry["square"](registry["absolute"](node)))
+        norm = registry["sqrt"](total)
+        scale = registry["minimum"](float(max_norm) / (norm + 1e-6), 1.0)
+        for gradient, node in zip(found, nodes, strict=True):
+            _record.replace(gradient.array, cast(node * scale, node.dtype))
+    return from_node(norm)
+
+
+def asks_for_gradient(param: Any) -> bool:
+    """Whether `backward` leaves a gradient for it."""
+    return getattr(param, "grad_req", "write") != "null"

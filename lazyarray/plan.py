@@ -1,0 +1,85 @@
+"""What lowering works on: the recorded graph, how operands are read, groups, tasks and slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lazyarray._ir import c_strides
+
+ELEMENTWISE, VIEW, UPDATE, NATIVE, EMPTY = 1, 2, 3, 4, 5
+
+
+@dataclass(slots=True)
+class Graph:
+    """A recorded graph as `_bind` sees it: nodes in serial order; input -i-1 is leaf i."""
+
+    ops: list[Any]
+    attrs: list[Any]
+    types: list[Any]
+    inputs: list[tuple[int, ...]]
+    kept: list[bool]
+    leaf_types: list[Any]
+    leaf_const: list[bool]
+    leaf_donatable: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an operand is read: the value that is stored, strides in bytes, and the nodes whose offsets are added."""
+
+    root: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offsets: tuple[int, ...]
+    itemsize: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is C-contiguous from the start of the root."""
+        return not self.offsets and self.strides == c_strides(self.shape, self.itemsize)
+
+
+@dataclass(slots=True)
+class Group:
+    """What becomes one task: nodes of an elementwise program, or a single other node."""
+
+    number: int
+    nodes: list[int]
+    shape: tuple[int, ...]
+    kind: int
+    update: int | None = None
+    needs: int = 0  # bit set of the groups it depends on, transitively
+
+
+@dataclass(slots=True)
+class Task:
+    """One push: a kernel with its operands, or a Python function."""
+
+    kernel: Any
+    function: Any
+    args: list[tuple[int, tuple[int, ...]]]  # (slot, places of the nodes whose offsets are added)
+    reads: list[int]
+    writes: list[int]
+    place: int  # the node it is blamed on
+    label: str
+    arrays: list[tuple[tuple[int, ...], tuple[int, ...], Any]] | None = None
+    op: Any = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """A buffer's place in a plan: a leaf's, a constant's, a donated leaf's, or a fresh one."""
+
+    nbytes: int
+    leaf: int = -1
+    const: bool = False
+
+
+@dataclass(slots=True)
+class Program:
+    """A lowered plan: tasks in push order, the slot table, and where kept values end up."""
+
+    slots: list[Slot]
+    tasks: list[Task]
+    kept: list[tuple[int, int]] = field(default_factory=list)  # (node place, slot)
