@@ -79,7 +79,7 @@ def train_epoch(
     """Pass once over the data; some losses on the way."""
     measure = la.nn.SoftmaxCrossEntropyLoss()
     seen: list[float] = []
-    with tqdm(total=len(loader) * loader.batch_size, desc=title, unit=" images", unit_scale=True) as bar:
+    with tqdm(total=len(loader.dataset), desc=title, unit=" images", unit_scale=True) as bar:
         for step, (images, labels) in enumerate(loader, 1):
             with la.autograd.record():
                 loss = measure(net(images), labels).mean()

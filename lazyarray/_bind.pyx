@@ -462,13 +462,28 @@ cdef void remember(bytes key, Plan plan):
     plans[key] = plan
 
 
+cdef int add_dependants(Walk* walk, Recorder rec) except -1:
+    # What is pending on a value of this flush joins it: the loss of a step, running statistics, sums of a metric.
+    cdef void* at = rec.oldest
+    cdef Node node
+    while at != NULL:
+        node = <Node>at
+        at = node.after
+        if node.mark != epoch:
+            for each in node.inputs:
+                if (<Node>each).state == PENDING and (<Node>each).mark == epoch:
+                    collect(walk, [node])
+                    break
+    return 0
+
+
 cdef int flush_nodes(list targets, bint waiting) except -1:
-    return flush_from(targets, None, waiting)
+    return flush_from(targets, None, waiting, False)
 
 
 cdef int flush_live(Recorder rec) except -1:
     # All that the thread has recorded; what is kept is what a live handle, or a tape, still holds.
-    return flush_from([], rec, False)
+    return flush_from([], rec, False, False)
 
 
 cdef void collect_live(Walk* walk, Recorder rec) noexcept:
@@ -479,7 +494,7 @@ cdef void collect_live(Walk* walk, Recorder rec) noexcept:
         at = (<Node>at).after
 
 
-cdef int flush_from(list targets, Recorder live, bint waiting) except -1:
+cdef int flush_from(list targets, Recorder live, bint waiting, bint together) except -1:
     global epoch, clock, n_flushes, n_lowerings, n_hits
     cdef Walk walk
     cdef vector[char] kept, donatable
@@ -499,6 +514,8 @@ cdef int flush_from(list targets, Recorder live, bint waiting) except -1:
                 collect(&walk, targets)
                 if walk.order.empty():
                     return 0
+                if together:
+                    add_dependants(&walk, recorder())
                 number(&walk)
                 if add_readers(&walk, recorder()):
                     epoch += 1
@@ -746,6 +763,11 @@ def flush(list targets, waiting=False):
     flush_nodes(targets, waiting)
 
 
+def flush_step(list targets):
+    """Run the pending nodes among `targets`, what they need, and what this thread has recorded on top of that."""
+    flush_from(targets, None, False, True)
+
+
 def wait(Node node):
     """Flush and wait for one node; raises what its computation raised."""
     wait_node(node)
@@ -849,6 +871,11 @@ cdef class Compiled:
             for each in found.values():
                 var_wait((<Node>each).buffer.var)
         return results
+
+
+def is_pinned(Node node):
+    """Whether the node's memory is also seen from outside."""
+    return node.pinned
 
 
 cdef Node substitute(Node leaf_node, Node value):

@@ -1,10 +1,10 @@
 # Design. Factories of NativeKernels for products of matrices, convolutions and pooling windows. A kernel's parameters
 # are one plain struct inside a bytes object, read-only while the kernel lives; run functions are re-entrant, hold no
 # GIL and touch no Python object. Packed operands live in grow-only memory of the worker thread (native/micro.hpp).
-# Bits: routine, tiles and splits depend on op, dtypes and shapes alone. The microkernel's sums are one chain of fused
-# multiply-adds per element in order of k, so its tiles are free; a BLAS call's bits depend on its m, n, k, so its tiles
-# of rows are fixed by the shape, and it gets no product small enough for OpenBLAS's small-matrix or vector paths, which
-# give transposed operands other bits. A product with one row or column is a dot product in 64-byte lanes either way.
+# Bits: routine, tiles and splits depend on op, dtypes and shapes alone. The microkernel sums each element
+# in fixed pieces of k, whatever its tiles of rows and columns. A BLAS call's bits depend on its m, n, k, so its tiles of
+# rows are fixed by the shape, and it gets no product small enough for OpenBLAS's small-matrix or vector paths, which
+# give transposed operands other bits. A real product with one row or column is a dot product in 64-byte lanes.
 # SciPy's own OpenBLAS is set to one thread by the first product that needs it; NumPy's copy is another library.
 
 import ctypes
@@ -87,8 +87,8 @@ POOLS[AVG_POOL_GRAD] = [mean_grad_f16, mean_grad_f32, mean_grad_f64]
 MEMORY_ERROR = {1: (MemoryError, "no memory for a kernel's packed operands")}
 LONGEST = 2**31 - 1  # Fortran integers of SciPy's BLAS
 # Work that one unit should have at least: waking a worker for it costs about 9 us.
-UNIT_FLOPS = 4_000_000
-# Above 100**3 OpenBLAS's small-matrix path is off; twice that also for the smallest tile.
+UNIT_FLOPS = 4_000_000  # 30 us of float32 with AVX-512
+# OpenBLAS's small-matrix path ends at m*n*k = 100**3; no call is below twice that.
 BLAS_FLOPS = 4_000_000
 
 cdef const Micro* micro = micro_named(NULL)
@@ -218,7 +218,9 @@ def route_of(dtype, batches, m, n, k):
             rows = max(-(-m // 240), tiles(m, count, 48))
             return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 128))
     elif dtype.char not in "FD" or m == 1 or n == 1 or flops <= BLAS_FLOPS or max(n, k) > LONGEST:
-        return PACKED if dtype.char != "e" else BLOCKED, tiles(m, flops * 2 / UNIT_FLOPS, 8), 1
+        count = flops * 2 / UNIT_FLOPS
+        rows = tiles(m, count, 8)
+        return (BLOCKED, rows, 1) if dtype.char == "e" else (PACKED, rows, tiles(n, count / rows, 256))
     # Each call packs all of B: no more calls than 16 workers need, none below twice the small path's bound.
     count = max(1, min(-(-16 // batches), m // 96, flops // BLAS_FLOPS))
     return BLAS, max(count, -(-m // LONGEST)), 1
@@ -356,8 +358,8 @@ def conv2d(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), 
 
     Notes
     -----
-    out is (n, oh, ow, outputs), ``oh = (h + 2*pad - dilation*(kh-1) - 1) // stride + 1``; each element is one chain
-    of fused multiply-adds over (kh, kw, channels). All arrays are C-contiguous.
+    out is (n, oh, ow, outputs), ``oh = (h + 2*pad - dilation*(kh-1) - 1) // stride + 1``; each element sums
+    over (kh, kw, channels) in order, in pieces of at most 112 products. All arrays are C-contiguous.
     """
     cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
     cdef ConvParams* g = conv.g

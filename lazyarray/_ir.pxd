@@ -56,6 +56,7 @@ cdef class Node:
     cdef Buffer buffer
     cdef char number[16]
     cdef readonly bint taped            # recorded for a gradient: keeps its inputs after it has run
+    cdef readonly bint released         # its tape has been walked and let go
     cdef bint pinned                    # its buffer is exported; pending: reads a value that is
     cdef public object variable         # where backward leaves this node's gradient, or None
     cdef object code                    # the user's code object and instruction

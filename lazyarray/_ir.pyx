@@ -358,7 +358,7 @@ cdef class Node:
     @property
     def tracked(self):
         """Whether a gradient is wanted through this node."""
-        return self.taped or self.variable is not None
+        return self.taped or self.variable is not None or self.released
 
     @property
     def site(self):
@@ -536,7 +536,7 @@ cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t o
     for each in inputs:
         if each.pinned:
             node.pinned = True
-        if rec.recording and (each.taped or each.variable is not None):
+        if rec.recording and (each.taped or each.variable is not None or each.released):
             node.taped = True
     capture(node, rec)
     node.recorder = rec
@@ -613,6 +613,7 @@ def release_tape(Node node):
     global tape_bytes
     if node.taped and node.state == ISSUED:
         tape_bytes -= node.type.nbytes
+    node.released = node.taped or node.released
     node.taped = False
     if node.state == ISSUED:
         settle(node)

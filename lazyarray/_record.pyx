@@ -498,7 +498,8 @@ cdef object peek(ArrayBase a):
     wait_node(node)
     node = a.storage.node
     if node.state == CONST:
-        return numpy_view(node).reshape(a.shadow.shape)
+        number = numpy_view(node)
+        return np.ndarray(a.shadow.shape, a.shadow.dtype, number, a.offset, a.shadow.strides)
     array = real_view(a, node)
     cnp.set_array_base(array, node.buffer)
     return array

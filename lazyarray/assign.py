@@ -7,7 +7,7 @@ from typing import Any
 from lazyarray import _loops
 from lazyarray._ir import c_strides
 
-from .fuse import Lowering
+from .fuse import Lowering, members
 from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Slot, Task
 
 
@@ -29,7 +29,7 @@ class Assignment:
         """Make the plan's tasks, in the order of `groups`."""
         graph = self.graph
         for turn, group in enumerate(groups):
-            for place in self.members(group):
+            for place in members(group):
                 for root in self.lowering.read_roots(place):
                     self.last_use[root] = turn
         for place in range(len(graph.ops)):
@@ -50,9 +50,6 @@ class Assignment:
                     self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
                 program.kept.append((place, self.slot_of[root]))
         return program
-
-    def members(self, group: Group) -> list[int]:
-        return group.nodes + ([group.update] if group.update not in (None, group.nodes[0]) else [])
 
     def new_slot(self, slot: Slot) -> int:
         self.slots.append(slot)
@@ -78,7 +75,7 @@ class Assignment:
         return True
 
     def retire(self, group: Group, turn: int) -> None:
-        for root in {r for place in self.members(group) for r in self.lowering.read_roots(place)}:
+        for root in {r for place in members(group) for r in self.lowering.read_roots(place)}:
             if self.last_use[root] == turn and root in self.slot_of and self.owned(root):
                 slot = self.slot_of[root]
                 if self.taken.get(root) is None:

@@ -214,7 +214,10 @@ def walk(
                 recorder.site = node.raw_site
                 call_backward(custom.call, found)
             g = found.get(number) if number in targets else found.pop(number, None)
-            if g is None or custom is not None or not node.taped:
+            if g is None or custom is not None:
+                continue
+            if not node.taped:
+                require_tape(node)
                 continue
             if needed is None or number in needed:
                 # What a rule records is blamed on the line of the forward op.
@@ -222,6 +225,17 @@ def walk(
                 pass_on(node, g, found, needed)
     finally:
         recorder.site = outer
+
+
+def require_tape(node: Node) -> None:
+    """Raise where a gradient reaches a value whose tape an earlier backward has let go."""
+    if node.released and node.variable is None:
+        fail(
+            GradientError,
+            "backward",
+            f"the tape of {node.op.name} (recorded at {node.where}) was released by an earlier backward",
+            "Pass retain_graph=True to that one, or cut the value off with la.stop_gradient.",
+        )
 
 
 def pass_on(node: Node, g: Node, found: dict[int, Node], needed: set[int] | None) -> None:

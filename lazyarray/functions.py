@@ -194,7 +194,6 @@ moveaxis = on_shadow(np.moveaxis)
 rollaxis = on_shadow(np.rollaxis)
 expand_dims = on_shadow(np.expand_dims)
 squeeze = on_shadow(np.squeeze)
-flip = on_shadow(np.flip)
 flipud = on_shadow(np.flipud)
 fliplr = on_shadow(np.fliplr)
 rot90 = on_shadow(np.rot90)
@@ -204,6 +203,14 @@ atleast_1d = on_shadow(np.atleast_1d)
 atleast_2d = on_shadow(np.atleast_2d)
 atleast_3d = on_shadow(np.atleast_3d)
 matrix_transpose = on_shadow(np.matrix_transpose)
+
+
+def flip(m: Any, axis: Any = None) -> Array:
+    """Return a view with the order of elements reversed along all axes, or those given."""
+    m = asarray(m)
+    if axis is None:
+        return m[tuple([slice(None, None, -1)] * m.ndim)]
+    return seen(m, np.flip(shadow(m), axis))
 
 
 def broadcast_arrays(*args: Any) -> tuple[Array, ...]:

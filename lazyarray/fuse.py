@@ -83,9 +83,10 @@ class Lowering:
         self.copied[source] = self.alias.pop(source)
 
     def store_view(self, source: int) -> None:
-        if source >= 0 and not self.stored[source] and not self.access(source).whole:
-            self.store(source)
-        elif self.is_const(self.access(source).root) and source >= 0:
+        seen = self.access(source)
+        # An empty view is whole, too, but not what it is a view of.
+        same = seen.whole and self.type_of(seen.root).nbytes == self.type_of(source).nbytes
+        if source >= 0 and (self.is_const(seen.root) or not (same or self.stored[source])):
             self.store(source)
 
     def compose(self, place: int) -> Access | None:
@@ -310,45 +311,60 @@ class Lowering:
     # ---- order
 
     def order(self) -> list[Group]:
+        """Sort the groups, readers of a buffer before the update that may reuse it."""
         groups = [g for g in self.groups if g.nodes]
+        needs = {g.number: self.direct_needs(g) for g in groups}
+        readers: dict[int, list[Group]] = {}
+        for group in groups:
+            for root in {root for place in members(group) for root in self.read_roots(place)}:
+                readers.setdefault(root, []).append(group)
         for group in groups:
             target = group.update if group.update is not None else self.inplace_node(group)
             if target is None:
                 continue
-            base = self.access(self.graph.inputs[target][0]).root
-            for reader in groups:
-                if reader is not group and self.reads(reader, base) and not self.depends(reader, group):
+            for reader in readers[self.access(self.graph.inputs[target][0]).root]:
+                if reader is not group and not self.depends(reader, group):
                     self.grow(group, 1 << reader.number | reader.needs)
-        waiting = {}
-        ready: list[tuple[int, int]] = []
-        for group in groups:
-            waiting[group.number] = group.needs
-            if not group.needs:
-                heapq.heappush(ready, (self.rank(group), group.number))
+                    needs[group.number].add(reader.number)
+        return self.sort(groups, needs)
+
+    def direct_needs(self, group: Group) -> set[int]:
+        """The groups whose values a group reads."""
+        found = set()
+        for place in members(group):
+            found |= self.sources(place)
+        return found - {group.number}
+
+    def sort(self, groups: list[Group], needs: dict[int, set[int]]) -> list[Group]:
+        """Sort groups so that each comes after those it needs, else as recorded."""
+        waiting = {number: len(needed) for number, needed in needs.items()}
+        users: dict[int, list[int]] = {}
+        for number, needed in needs.items():
+            for each in needed:
+                users.setdefault(each, []).append(number)
+        ready = [(self.rank(g), g.number) for g in groups if not waiting[g.number]]
+        heapq.heapify(ready)
         done: list[Group] = []
         while ready:
             _, number = heapq.heappop(ready)
-            group = self.groups[number]
-            done.append(group)
-            for other, needs in waiting.items():
-                if needs >> number & 1:
-                    waiting[other] = needs & ~(1 << number)
-                    if not waiting[other]:
-                        heapq.heappush(ready, (self.rank(self.groups[other]), other))
+            done.append(self.groups[number])
+            for user in users.get(number, ()):
+                waiting[user] -= 1
+                if not waiting[user]:
+                    heapq.heappush(ready, (self.rank(self.groups[user]), user))
         assert len(done) == len(groups), "a cycle among groups"
         return done
 
     def rank(self, group: Group) -> int:
+        """Where a group stood in the recording: at its last node."""
         return group.update if group.update is not None else group.nodes[-1]
 
     def inplace_node(self, group: Group) -> int | None:
+        """The node of an array op whose result starts as its first input."""
         place = group.nodes[0]
         if group.kind == NATIVE and self.graph.ops[place].inplace:
             return place
         return None
-
-    def reads(self, group: Group, root: int) -> bool:
-        return any(root in self.read_roots(place) for place in group.nodes)
 
     def depends(self, group: Group, other: Group) -> bool:
         return bool(group.needs >> other.number & 1)
@@ -360,3 +376,10 @@ class Lowering:
     def covers(self, place: int) -> bool:
         """Whether an update writes every element."""
         return bool(self.graph.attrs[place][3])
+
+
+def members(group: Group) -> list[int]:
+    """The nodes of a group, the update at its end among them."""
+    if group.update is None or group.update == group.nodes[0]:
+        return group.nodes
+    return [*group.nodes, group.update]

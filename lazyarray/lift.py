@@ -158,7 +158,10 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 
 
 # What is no function of arrays: structure, and ops whose front end is another.
-HIDDEN = {"view", "update", "empty", "cast", "iota", "view_overlapping", "place", "gemm", "custom"}
+HIDDEN = {
+    "view", "update", "empty", "cast", "iota", "view_overlapping", "place", "gemm", "take_rows", "put_rows", "add_rows",
+    "flat_index", "correlate2d", "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
+}  # fmt: skip
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
     "atan2": "arctan2", "atanh": "arctanh", "conj": "conjugate", "concat": "concatenate", "mod": "remainder",

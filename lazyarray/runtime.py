@@ -10,6 +10,7 @@ from lazyarray import _bind, _ir, _memory
 from lazyarray._ir import Node
 
 flush = _bind.flush
+flush_step = _bind.flush_step
 wait = _bind.wait
 value = _bind.value
 Compiled = _bind.Compiled

@@ -1,4 +1,4 @@
-"""Products, convolutions and pooling windows against plain NumPy, and their bits against layout and splitting."""
+"""Products, convolutions and pools against plain NumPy; their bits against layout and splitting."""
 
 import os
 import subprocess
@@ -16,9 +16,10 @@ INTEGERS = ["b", "B", "h", "H", "i", "I", "q", "Q", "?"]
 EPS = {c: np.finfo(c).eps for c in FLOATING}
 # Odd, vector-shaped, small-tile and BLAS-sized products; (m, n, k).
 EXTENTS = [
-    (1, 1, 1), (1, 1, 133), (1, 37, 29), (1, 600, 700), (41, 1, 53), (700, 1, 600), (2, 2, 2), (5, 7, 3),
-    (13, 65, 17), (16, 64, 32), (33, 47, 65), (100, 100, 100), (7, 130, 500), (6, 900, 700), (201, 150, 170),
-    (0, 3, 2), (3, 0, 2), (3, 4, 0), (1, 5, 0), (5, 1, 0),
+    (1, 1, 1), (1, 1, 133), (1, 37, 29), (1, 600, 700), (41, 1, 53), (700, 1, 600), (2, 2, 2),
+    (5, 7, 3),
+    (13, 65, 17), (16, 64, 32), (33, 47, 65), (100, 100, 100), (7, 130, 500), (6, 900, 700),
+    (3, 4, 1200), (201, 150, 170), (0, 3, 2), (3, 0, 2), (3, 4, 0), (1, 5, 0), (5, 1, 0),
 ]  # fmt: skip
 ISAS = ["plain", "avx2", "avx512"]
 
@@ -90,7 +91,19 @@ def test_gemm_floating(rng, char, extents):
     assert (np.abs(multiply(a, b) - exact) <= bound).all()
 
 
-@pytest.mark.parametrize("extents", [(1, 5, 40), (5, 1, 40), (5, 70, 9), (33, 130, 65), (3, 4, 0)])
+@pytest.mark.parametrize(
+    "extents",
+    [
+        (1, 5, 40),
+        (5, 1, 40),
+        (5, 70, 9),
+        (33, 130, 65),
+        (3, 4, 0),
+        (1, 1, 0),
+        (2, 3, 1200),
+        (1, 600, 999),
+    ],
+)
 @pytest.mark.parametrize("char", INTEGERS)
 def test_gemm_integer_is_numpys(rng, char, extents):
     m, n, k = extents
@@ -186,7 +199,7 @@ def test_gemm_refuses():
 
 def test_routes_and_tiles_are_functions_of_shape():
     for dtype, batches, extents in product(
-        "fdFDe", [1, 2, 64], EXTENTS + [(2048,) * 3, (128, 512, 784), (257, 999, 640)]
+        "fdFDe", [1, 2, 64], [*EXTENTS, (2048,) * 3, (128, 512, 784), (257, 999, 640)]
     ):
         route, rows, columns = _blas.route_of(np.dtype(dtype), batches, *extents)
         assert 1 <= rows <= max(1, *extents) and 1 <= columns <= max(1, *extents)
@@ -229,7 +242,7 @@ def windows(x, kernel, stride, pad, dilation):
 
 def convolve(x, kernel, stride, pad, dilation, groups):
     """Reference: out in float64."""
-    kh, kw, cg, o = kernel.shape
+    kh, kw, cg, _ = kernel.shape
     view = windows(x, (kh, kw), stride, pad, dilation)
     parts = [
         np.einsum("nijklc,klco->nijo", view[..., g * cg : (g + 1) * cg], k)
@@ -428,7 +441,7 @@ print(before == threads(ours.__file__), threads(theirs.__file__) in (1, None))
 
 @pytest.mark.parametrize("char", "fd")
 def test_long_sums_stay_accurate(char):
-    # A chain of k equal roundings would err by up to k eps / 2; pieces of 112 err by about (112 + k / 112) eps.
+    # One chain could err by k eps / 2; pieces of 112 err by about (112 + k / 112) eps.
     k = 100_000
     a, b = np.full((2, k), 0.1, char), np.full((k, 3), 0.7, char)
     exact = float(a[0, 0]) * float(b[0, 0]) * k

@@ -194,6 +194,7 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
         ptrdiff_t i = unit % tiles / g.tiles_n, j = unit % g.tiles_n;
         ptrdiff_t align = g.route == VECTOR ? 128 : 1;
         ptrdiff_t top = part_begin(rows, g.tiles_m, i, align), bottom = part_begin(rows, g.tiles_m, i + 1, align);
+        Range across{part_begin(g.n, g.tiles_n, j, 64), part_begin(g.n, g.tiles_n, j + 1, 64)};
         int code = 0;
         if constexpr (has_blas)
             if (g.route == BLAS) code = run_blas(g, a, b, c, top, bottom);
@@ -202,13 +203,12 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
             if (g.route == BLOCKED) {
                 const T* packed = columns.get(g, b);
                 if (!packed) return OUT_OF_MEMORY;
-                Range across{part_begin(g.n, g.tiles_n, j, 64), part_begin(g.n, g.tiles_n, j + 1, 64)};
                 code = run_blocked(g, a, packed, columns.row, c, {top, bottom}, across);
             }
         } else {
             if (g.route == PACKED)
-                code = g.micro->packed(Packed<T>{a + top * g.a_row, b, c + top * g.n, bottom - top, g.n, g.k, g.a_row, g.a_col,
-                                                 g.b_row, g.b_col, g.n});
+                code = g.micro->packed(Packed<T>{a + top * g.a_row, b + across.begin * g.b_col, c + top * g.n + across.begin,
+                                                 bottom - top, across.size(), g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.n});
         }
         if (code) return code;
     }

@@ -157,9 +157,11 @@ struct Micro {
 namespace la::plain {
 constexpr char NAME[] = "plain";
 #if defined(__aarch64__)
+constexpr bool FUSED = true;
 constexpr int MAX_VECTORS = 4;
 constexpr int ACCUMULATORS = 24;
 #else
+constexpr bool FUSED = false;
 constexpr int MAX_VECTORS = 2;
 constexpr int ACCUMULATORS = 8;
 #endif
@@ -215,6 +217,7 @@ inline void narrow(const float* from, Half* to, ptrdiff_t count) {
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 namespace la::avx2 {
 constexpr char NAME[] = "avx2";
+constexpr bool FUSED = true;
 constexpr int MAX_VECTORS = 2;
 constexpr int ACCUMULATORS = 12;
 template <class T> struct Vec;
@@ -282,6 +285,7 @@ inline void narrow(const float* from, Half* to, ptrdiff_t count) {
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=512")
 namespace la::avx512 {
 constexpr char NAME[] = "avx512";
+constexpr bool FUSED = true;
 constexpr int MAX_VECTORS = 4;
 constexpr int ACCUMULATORS = 24;
 template <class T> struct Vec;

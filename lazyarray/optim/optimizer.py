@@ -122,7 +122,7 @@ class Optimizer:
                     continue
                 array = as_handle(param, type(self).__name__)
                 results += self.update(place, param, array, lr, batch_size)
-        runtime.start(results)
+        runtime.flush_step(results)
 
     def update(
         self, place: int, param: Any, array: Array, lr: float, batch_size: int | None

@@ -25,8 +25,8 @@ INT64 = np.dtype(np.int64)
 class Layer:
     """A function on Nodes whose parameters a Symbol makes by itself, and states when it is bound.
 
-    A random layer is given `key` and `counter` in training, None otherwise. One with auxiliary states
-    returns their new values after its output.
+    A random layer takes `draw`, which gives key and counter of a draw. One with auxiliary states returns
+    their new values after its output.
     """
 
     def __init__(self, function: Rule, parameters: tuple[str, ...], auxiliary: tuple[str, ...]) -> None:
@@ -36,10 +36,9 @@ class Layer:
         self.auxiliary = auxiliary
         self.initial: dict[str, float] = {}
         signature = inspect.signature(function)
-        self.random = "key" in signature.parameters
-        hidden = ("key", "counter")
+        self.random = "draw" in signature.parameters
         self.signature = signature.replace(
-            parameters=[p for p in signature.parameters.values() if p.name not in hidden]
+            parameters=[p for p in signature.parameters.values() if p.name != "draw"]
         )
         self.check: Rule | None = None
         self.absent: Rule | None = None
@@ -342,7 +341,7 @@ def Flatten(data: Node) -> Any:
 
 
 @layer()
-def Dropout(data: Node, p: float = 0.5, mode: str = "training", key: Any = None, counter: Any = None) -> Any:
+def Dropout(data: Node, p: float = 0.5, mode: str = "training", draw: Any = None) -> Any:
     """Zero elements with probability `p` and scale the rest by ``1 / (1 - p)``, in training.
 
     Each training pass draws anew from `la.random.fast`.
@@ -359,8 +358,8 @@ def Dropout(data: Node, p: float = 0.5, mode: str = "training", key: Any = None,
     -------
     Symbol, the shape of `data`
     """
-    active = key is not None and p > 0 and (mode == "always" or _ir.current().training)
-    return registry["dropout"](data, key, counter, float(p)) if active else data
+    active = p > 0 and (mode == "always" or _ir.current().training)
+    return registry["dropout"](data, *draw(), float(p)) if active else data
 
 
 @Dropout.checks
@@ -469,7 +468,8 @@ def SoftmaxOutput(
     Returns
     -------
     Symbol, the shape of `data`
-        Probabilities. Backward, ``(softmax - one_hot(label)) * grad_scale``.
+        Probabilities. Backward, ``(softmax - one_hot(label)) * grad_scale``. A label that is no class
+        raises ArrayIndexError when a gradient is waited for.
     """
     require(label.shape == data.shape[:-1], ShapeError, "SoftmaxOutput",
             f"data {data.shape} needs labels of shape {data.shape[:-1]}, got {label.shape}")  # fmt: skip
@@ -480,6 +480,7 @@ def SoftmaxOutput(
         ignored = registry["equal"](target, ignore_label) if use_ignore else None
         if ignored is not None:
             target = registry["where"](ignored, 0, target)
+        target = registry["flat_index"](target, dims=data.shape[-1:])
         g = found - registry["one_hot"](target, data.shape[-1], data.dtype)
         if ignored is not None:
             g = registry["where"](registry["expand_dims"](ignored, -1), 0, g)
