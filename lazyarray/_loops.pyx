@@ -447,7 +447,7 @@ def reduce(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t red, Py_s
 
 
 def scan(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner):
-    """The running "sum" or "prod" along the middle axis of (outer, n, inner), with the bits of np.cumsum and np.cumprod.
+    """The running "sum" or "prod" along the middle axis of (outer, n, inner), with the bits of np.cumsum or cumprod.
 
     Operands: x (outer, n, inner), out (outer, n, inner) of `out_dtype`, to which elements are converted first.
     """
@@ -463,7 +463,8 @@ def scan(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t n, Py_ssize
     cdef Made made = make_scan(name == "prod", number_of(source), number_of(target), outer, n, inner,
                                join_fn, join_data)
     cdef double elements = <double>outer * n * inner
-    return wrap(made, f"cum{name}", 2, elements * ((source.itemsize + target.itemsize) / BYTES_PER_NS + 1.0), None, join)
+    cdef double per_element = (source.itemsize + target.itemsize) / BYTES_PER_NS + 1.0
+    return wrap(made, f"cum{name}", 2, elements * per_element, None, join)
 
 
 def take_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m):
@@ -514,12 +515,12 @@ def check_power(dtype, Py_ssize_t n):
 
 def sort(dtype, Py_ssize_t outer, Py_ssize_t n):
     """A stable sort along the last axis, NaN last. Operands: x (outer, n), out (outer, n)."""
-    return wrap(make_sort(False, number_of(dtype), outer, n), "sort", 2, outer * n * (5.0 + 2.0 * (<object>n).bit_length()))
+    return wrap(make_sort(False, number_of(dtype), outer, n), "sort", 2, <double>outer * n * 15.0)
 
 
 def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
     """The indices of a stable sort along the last axis, NaN last. Operands: x (outer, n), out int64 (outer, n)."""
-    return wrap(make_sort(True, number_of(dtype), outer, n), "argsort", 2, outer * n * (8.0 + 3.0 * (<object>n).bit_length()))
+    return wrap(make_sort(True, number_of(dtype), outer, n), "argsort", 2, <double>outer * n * 22.0)
 
 
 def philox_words(uint64_t block, uint64_t counter, uint64_t key):

@@ -351,13 +351,18 @@ cdef int set_node(Storage storage, Node node) except -1:
     return 0
 
 
+cdef inline int check_writeable(ArrayBase a, str op) except -1:
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+        raise ValueError(f"{op}: assignment destination is read-only")
+    return 0
+
+
 cdef int write(ArrayBase a, Node value, str op) except -1:
     """Replace what the handle sees by `value`, broadcast and cast."""
     cdef Node node = a.storage.node, new
     cdef tuple shape = a.shadow.shape
     cdef bint whole
-    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
-        raise ValueError(f"{op}: assignment destination is read-only")
+    check_writeable(a, op)
     value = fit(value, shape, a.shadow.dtype, op)
     if a.storage.pins:
         return write_pinned(a, value)
@@ -593,8 +598,10 @@ def from_node(Node node, is_scalar=None):
 
 
 def seen(ArrayBase a, shadow):
-    """A view of `a` with another shadow (made by NumPy from `a`'s)."""
-    return view_of(a, shadow)
+    """A view of `a` with another shadow (made by NumPy from `a`'s); of a scalar, one that has axes is no scalar."""
+    cdef ArrayBase out = view_of(a, shadow)
+    out.is_scalar = a.is_scalar and out.shadow.ndim == 0
+    return out
 
 
 def window(ArrayBase a, tuple shape, tuple strides, Py_ssize_t offset):
@@ -789,19 +796,28 @@ cdef class ArrayBase:
 
     def __setitem__(self, key, value):
         cdef ArrayBase target
+        cdef Node node
+        cdef bint element
         if self.is_scalar:
             raise TypeError(f"'{self.dtype.name}' scalar does not support item assignment")
+        check_writeable(self, "setitem")
         keys = key if type(key) is tuple else (key,)
         for each in keys:
             if not basic(each):
                 hooks.advanced_write(self, key, value)
                 return
-        if not any([each is Ellipsis for each in keys]):
+        element = len(keys) == self.shadow.ndim and not any([each is None or isinstance(each, slice) for each in keys])
+        if any([each is Ellipsis for each in keys]):
+            element = False
+        else:
             keys = keys + (Ellipsis,)
         target = view_of(self, index_shadow(self, keys))
         if isinstance(value, ArrayBase) and same_view(target, value):
             return
-        write(target, hooks.value_node(value, target.shadow.dtype), "setitem")
+        node = hooks.value_node(value, target.shadow.dtype)
+        if element and node.type.ndim:
+            raise ShapeError(f"setitem: setting an array element with a sequence of shape {node.type.shape}")
+        write(target, node, "setitem")
 
     # Arithmetic. Each slot records one op; a foreign operand that we do not know gets its turn.
 
@@ -983,6 +999,7 @@ cdef object inplace(str name, ArrayBase a, object other):
 
 cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
     """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
+    check_writeable(a, op)
     if not fits(result.shadow.shape, a.shadow.shape):
         fail(ShapeError, op, f"non-broadcastable output operand with shape {a.shadow.shape} doesn't match the broadcast "
              f"shape {result.shadow.shape}", "Write to an array of the result's shape.")

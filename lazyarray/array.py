@@ -141,6 +141,8 @@ class Array(ArrayBase):
                     fail(ShapeError, "reshape", str(error))
         if order == "A":
             order = "F" if view.flags.f_contiguous and not view.flags.c_contiguous else "C"
+        if order == "F":
+            return self.T.reshape(wanted[::-1] if isinstance(wanted, tuple | list) else wanted, copy=True).T
         return from_node(shaping.reshape(to_node(self), wanted, order), False)
 
     def ravel(self, order: str = "C") -> Array:

@@ -190,10 +190,10 @@ def tape(heads: Sequence[Node]) -> list[Node]:
 
 
 def leading_to(order: Sequence[Node], wanted: Sequence[Node]) -> set[int]:
-    """The serial numbers of wanted nodes, and of those of `order` that depend on one."""
+    """The serial numbers of wanted nodes, and of those of `order` that depend on one, or may: their tape is gone."""
     needed = {x.serial for x in wanted}
     for node in order:
-        if any(x.serial in needed for x in sources(node)):
+        if node.released or any(x.serial in needed for x in sources(node)):
             needed.add(node.serial)
     return needed
 

@@ -396,37 +396,44 @@ class Function:
             result = self.forward(*[from_node(node) for node in nodes])
         several = isinstance(result, tuple | list)
         outputs = [to_node(asarray(y)) for y in (result if several else [result])]
-        kept = [next((i for i, y in enumerate(outputs) if y is saved), None) for saved in self.saved_nodes]
-        call = Call(self, [(y.shape, y.dtype) for y in outputs])
-        found = autodiff.custom_call(nodes, outputs, call, name)
-        if any(place is not None for place in kept) and is_recording():
-            call.outputs = kept
-        wrapped = [from_node(y) for y in found]
+        call = Call(self, nodes, outputs)
+        wrapped = [from_node(y) for y in autodiff.custom_call(nodes, outputs, call, name)]
         return tuple(wrapped) if several else wrapped[0]
 
 
 class Call:
     """The backward of one call of a Function, on Nodes."""
 
-    __slots__ = ("function", "outputs", "types")
+    __slots__ = ("function", "inputs", "outputs", "types")
 
-    def __init__(self, function: Function, types: list[tuple[tuple[int, ...], np.dtype]]) -> None:
+    def __init__(self, function: Function, inputs: list[Node], outputs: list[Node]) -> None:
         self.function = function
-        self.types = types
-        self.outputs: list[int | None] | None = None
+        self.inputs = inputs
+        self.types = [(y.shape, y.dtype) for y in outputs]
+        # Not the tracked outputs, which hold this call: a circle of nodes would never be freed.
+        saved = any(y is node for y in outputs for node in function.saved_nodes)
+        self.outputs = outputs if saved else None
 
     def __call__(self, cotangents: list[Node | None]) -> list[Node | None]:
-        if self.outputs is not None and is_recording():
-            name = type(self.function).__name__
-            fail(GradientError, name, "a saved output cannot be differentiated a second time",
-                 "Save the inputs, and compute the output again in backward.")  # fmt: skip
         given = [
-            from_node(full(self.types[i][0], 0, self.types[i][1]) if g is None else g)
-            for i, g in enumerate(cotangents)
+            from_node(full(shape, 0, dtype) if g is None else g)
+            for (shape, dtype), g in zip(self.types, cotangents, strict=True)
         ]
-        parts = self.function.backward(*given)
+        function, values = self.function, self.function.saved_nodes
+        if self.outputs is not None and is_recording():
+            function.saved_nodes = self.tracked(values)
+        try:
+            parts = function.backward(*given)
+        finally:
+            function.saved_nodes = values
         parts = parts if isinstance(parts, tuple | list) else (parts,)
         return [None if part is None else to_node(asarray(part)) for part in parts]
+
+    def tracked(self, values: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Saved values, the outputs among them tied to the inputs by this same backward."""
+        again = autodiff.custom_call(self.inputs, self.outputs, self, type(self.function).__name__)
+        by_output = {y.serial: tied for y, tied in zip(self.outputs, again, strict=True)}
+        return tuple(by_output.get(node.serial, node) for node in values)
 
 
 # ---- functions of functions

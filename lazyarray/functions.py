@@ -260,7 +260,8 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
         return nonzero(condition)
     if x is None or y is None:
         raise ValueError("where: either both or neither of x and y should be given")
-    return _record.apply(registry["where"], condition, x, y)
+    result = _record.apply(registry["where"], condition, x, y)
+    return result if result.ndim else from_node(_record.to_node(result), False)
 
 
 def shape(a: Any) -> tuple[int, ...]:

@@ -19,9 +19,9 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
-from numpy._core._exceptions import UFuncTypeError
 
 import lazyarray as la
+from lazyarray.errors import ShapeError
 
 FLOATS = ("float64", "float64", "float32", "float32", "float16")
 INTS = ("int64", "int64", "int32", "int8", "uint8", "int16", "uint16", "uint32", "uint64")
@@ -167,13 +167,11 @@ def differences(ours: Outcome, numpy: Outcome) -> str | None:
 
 
 def public(cls: type[Exception]) -> Any:
-    """The class that a program can name: NumPy's own TypeErrors are private.
+    """What a program can catch: NumPy's own TypeErrors are private.
 
-    Where the operands do not broadcast either, the two say which of the two things first.
+    Where neither dtypes nor shapes fit, the two do not always complain of the same.
     """
-    if issubclass(cls, UFuncTypeError):
-        return TypeError, ValueError
-    return cls
+    return (TypeError, ShapeError) if issubclass(cls, TypeError) else cls
 
 
 def unequal(ours: Outcome, numpy: Outcome, only_bits: bool = False) -> str | None:

@@ -195,9 +195,19 @@ def test_a_walked_tape_is_released():
     y = x * x
     head = y * y
     gradients([head], None, [x])
-    assert not y.tracked
+    assert not y.taped
     with pytest.raises(GradientError, match="retain_graph=True"):
         gradients([head], None, [x])
+
+
+def test_a_value_whose_tape_is_gone_is_no_constant():
+    x = leaf(2.0)
+    y = x * x
+    gradients([y * y], None, [x])
+    again = y * x
+    with pytest.raises(GradientError, match=r"tape of multiply .*test_autodiff.py:\d+"):
+        gradients([again], None, [x])
+    assert slopes(registry["stop_gradient"](y) * x, x) == [4]
 
 
 def test_a_retained_tape_can_be_walked_again():

@@ -16,7 +16,7 @@
 namespace la {
 
 constexpr Py_ssize_t kLanes = 32, kBlock = 1024;
-constexpr Py_ssize_t kTileBytes = 4096;     // of accumulators per lane: 128 KB in the L2 cache for all lanes
+constexpr Py_ssize_t kTileBytes = 4096;     // of a lane's accumulators; shorter pieces of rows miss the TLB too often
 constexpr Py_ssize_t kNarrowTile = 1024;    // where wide tiles would leave fewer than kFewUnits units
 constexpr Py_ssize_t kFewUnits = 16;
 constexpr Py_ssize_t kChunk = 65536;        // elements in a chunk of a split reduction, about
@@ -129,10 +129,13 @@ LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T*
             join_into<T, Op>(lanes, (const T*)Rows::stripe(rows, first + r, m), m * width);
         }
     } else {
-        for (Py_ssize_t r = 0; r < used; r++)
-            std::memcpy(lanes + r * width, Rows::row(rows, first + r), (size_t)width * sizeof(T));
-        for (Py_ssize_t r = used; r < n; r++)
-            join_into<T, Op>(lanes + r % kLanes * width, (const T*)Rows::row(rows, first + r), width);
+        // Lane by lane: a lane's accumulators stay in the L1 cache while its rows go by.
+        for (Py_ssize_t lane = 0; lane < used; lane++) {
+            T* acc = lanes + lane * width;
+            std::memcpy(acc, Rows::row(rows, first + lane), (size_t)width * sizeof(T));
+            for (Py_ssize_t r = lane + kLanes; r < n; r += kLanes)
+                join_into<T, Op>(acc, (const T*)Rows::row(rows, first + r), width);
+        }
     }
     fold_lanes<T, Op>(lanes, used, width);
 }

@@ -27,8 +27,10 @@ constexpr int kNoMemory = 99;  // error code
 
 // Every level runs the same operations in the same order (no contraction), so the level never changes bits.
 #if defined(__x86_64__)
-#define LA_V3 __attribute__((target("avx2,bmi,bmi2,fma,f16c,lzcnt,popcnt")))
-#define LA_V4 __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi,bmi2,fma,f16c,lzcnt,popcnt,prefer-vector-width=512")))
+#define LA_AVX2 "avx2,bmi,bmi2,fma,f16c,lzcnt,popcnt"
+#define LA_AVX512 "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,prefer-vector-width=512"
+#define LA_V3 __attribute__((target(LA_AVX2)))
+#define LA_V4 __attribute__((target(LA_AVX2 "," LA_AVX512)))
 #else
 #define LA_V3
 #define LA_V4
@@ -40,7 +42,7 @@ inline int cpu_level() {
 #if defined(__x86_64__)
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-            __builtin_cpu_supports("fma"))
+            __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt"))
             found = 1;
         if (found && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
