@@ -612,6 +612,8 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
                 frame.foreign.append(buffer)
         else:
             buffer = new_buffer(plan.slots[i].nbytes)
+            if var_poisoned(buffer.var) and var_idle(buffer.var):
+                var_written(buffer.var)     # the failure of the block's last owner
         buffers[i] = buffer
         bases[i] = buffer.ptr
         slot_vars[i] = buffer.var

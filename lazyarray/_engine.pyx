@@ -23,7 +23,6 @@ from libc.string cimport memset, strcmp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetString
-from libcpp.vector cimport vector
 
 from lazyarray.errors import EngineError
 
@@ -172,6 +171,7 @@ cdef struct VarState:
     uint64_t id
     uint64_t version            # writes completed
     uint64_t mark               # the last push that named it, to find duplicates
+    bint needed                 # at exit, by a later task
     uint64_t last_writer        # seq of the newest task that writes it
     Poison* poison
     Link* head                  # not granted yet
@@ -214,8 +214,8 @@ cdef struct Task:
     int index
     Poison* poison
     int lasti
-    Task* effects_before
-    Task* effects_after
+    Task* before
+    Task* after
 
 cdef struct Worker:
     Worker* next                # among the idle ones
@@ -303,7 +303,7 @@ cdef struct Engine:
     Poison* last_root
     Py_ssize_t n_roots
     Py_ssize_t lost_roots
-    Task* effects               # pending, newest first
+    Task* last                  # of all pending tasks, in push order
     LaneState* lanes
     LaneState* cpu
 
@@ -628,11 +628,10 @@ cdef void enqueue(Task* task, VarState** reads, int n_reads, VarState** writes, 
                 if task.links[j].var == reads[i]:
                     task.links[j].read = True
                     break
-    if task.effects:
-        task.effects_before = engine.effects
-        if engine.effects != NULL:
-            engine.effects.effects_after = task
-        engine.effects = task
+    task.before = engine.last
+    if engine.last != NULL:
+        engine.last.after = task
+    engine.last = task
 
 
 cdef Poison* inherited(Task* task) noexcept nogil:
@@ -683,13 +682,12 @@ cdef void settle(Task* task, Poison* poison, Wakes* wakes) noexcept nogil:
         epoch = engine.oldest
         engine.oldest = epoch.next
         free(epoch)
-    if task.effects:
-        if task.effects_before != NULL:
-            task.effects_before.effects_after = task.effects_after
-        if task.effects_after != NULL:
-            task.effects_after.effects_before = task.effects_before
-        else:
-            engine.effects = task.effects_before
+    if task.before != NULL:
+        task.before.after = task.after
+    if task.after != NULL:
+        task.after.before = task.before
+    else:
+        engine.last = task.before
     if engine.waiters != NULL:
         wake_satisfied(&engine.waiters, wakes)
     retire(task)
@@ -1897,25 +1895,21 @@ def _after_fork_in_child():
 
 
 cdef void mark_needed() noexcept nogil:
-    """Lock held. Tasks with effects run at exit, and all tasks pushed before the newest of them that they depend on."""
-    cdef vector[Task*] todo
-    cdef Task* task = engine.effects
-    cdef Link* link
+    """Lock held. Marks pending tasks with effects outside, and those whose values they need."""
+    cdef Task* task = engine.last
+    cdef VarState* var
     cdef int i
     while task != NULL:
-        todo.push_back(task)
-        task.needed = True
-        task = task.effects_before
-    while not todo.empty():
-        task = todo.back()
-        todo.pop_back()
+        task.needed = task.effects
         for i in range(task.n_links):
-            link = task.links[i].var.head
-            while link != NULL and link.task.seq < task.seq:
-                if not link.task.needed:
-                    link.task.needed = True
-                    todo.push_back(link.task)
-                link = link.next
+            task.needed = task.needed or (task.links[i].write and task.links[i].var.needed)
+        for i in range(task.n_links):
+            var = task.links[i].var
+            if task.links[i].read:
+                var.needed = var.needed or task.needed
+            elif task.links[i].write:
+                var.needed = False      # older values are overwritten
+        task = task.before
 
 
 def _finish_at_exit():

@@ -18,7 +18,7 @@ cimport numpy as cnp
 
 from lazyarray import _ir
 from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
-from lazyarray._engine cimport VarState, push_python, var_idle, var_wait
+from lazyarray._engine cimport VarState, push_python, var_idle, var_wait, var_written
 from lazyarray._ir cimport (
     CONST, ISSUED, PENDING, ElementwiseOp, Node, Op, Recorder, Type, constant, contiguous, leaf, make, recorder, type_of,
     view_node,
@@ -337,6 +337,12 @@ cdef tuple k_order(list shadows, Py_ssize_t ndim):
     return None if perm == list(range(ndim)) else tuple(perm)
 
 
+def memory_order(view):
+    """The axes by falling stride, as copies keep them; None for C order."""
+    order = sorted(range(view.ndim), key=lambda axis: -abs(view.strides[axis]))
+    return None if order == list(range(view.ndim)) else tuple(order)
+
+
 # ---- writing
 
 cdef int set_node(Storage storage, Node node) except -1:
@@ -460,6 +466,7 @@ cdef int settle_free(Buffer buffer) except -1:
             settle_buffer(buffer)
         except BaseException:
             pass
+    var_written(buffer.var)
     return 0
 
 
@@ -549,8 +556,7 @@ def from_numpy(object source, bint is_scalar=False):
     if source.ndim == 0:
         return wrap(constant(source[()], dtype), is_scalar)
     if source.ndim > 1 and not source.flags.c_contiguous:
-        probe = np.empty_like(source, dtype, order="K")
-        order = k_order([source], source.ndim)
+        order = memory_order(source)
         if order is not None:
             array = from_numpy(np.ascontiguousarray(source.transpose(order), dtype))
             return view_of(array, array.shadow.transpose(np.argsort(order)))

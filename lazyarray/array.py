@@ -186,9 +186,15 @@ class Array(ArrayBase):
     def copy(self, order: str = "C") -> Array:
         """Return a copy in C order, or with ``order="K"`` in this array's own."""
         copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-        if order == "K" and self.ndim > 1:
-            return _record.apply(copied, self)
-        return from_node(copied(to_node(self)), self.is_scalar)
+        return self.in_order(copied) if order == "K" else from_node(copied(to_node(self)), self.is_scalar)
+
+    def in_order(self, op: Callable[[Node], Node]) -> Array:
+        """Return what an op makes of each element, in this array's own memory order."""
+        order = None if shadow(self).flags.c_contiguous else _record.memory_order(shadow(self))
+        if order is None:
+            return from_node(op(to_node(self)), self.is_scalar)
+        result = from_node(op(to_node(self.transpose(order))), False)
+        return result.transpose(np.argsort(order))
 
     def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", copy: bool = True) -> Array:
         """Return the elements converted to `dtype`.
@@ -207,8 +213,7 @@ class Array(ArrayBase):
             return self.copy("K") if copy else self
         if order != "K":
             return from_node(_ir.cast(to_node(self), wanted), self.is_scalar)
-        result = _record.apply(lambda node: _ir.cast(node, wanted), self)
-        return from_node(to_node(result), True) if self.is_scalar else result
+        return self.in_order(lambda node: _ir.cast(node, wanted))
 
     def fill(self, value: Any) -> None:
         """Write one number everywhere."""

@@ -91,18 +91,22 @@ class Assignment:
         else:
             self.emit_elementwise(group, turn)
 
-    def begin_update(self, place: int, base: int, turn: int, covers: bool) -> int:
-        """The slot an update writes: its base's, where that dies here, else a copy."""
+    def begin_update(self, place: int, base: int, turn: int, covers: bool, also: tuple[int, ...] = ()) -> int:
+        """The slot an update writes: its base's, where that dies here and is not `also` read, else a copy."""
         root = self.lowering.access(base).root
         wanted = self.graph.types[place].nbytes
-        if self.dies(root, turn) and self.slots[self.slot(root)].nbytes == wanted:
+        if root not in also and self.dies(root, turn) and self.slots[self.slot(root)].nbytes == wanted:
             self.taken[root] = place
             return self.slot(root)
         out = self.fresh(wanted)
-        empty = root >= 0 and self.graph.ops[root].kind == EMPTY
-        if not covers and not empty:
+        if not covers and not self.on_empty(place):
             self.tasks.append(self.copy_task(root, out, place))
         return out
+
+    def on_empty(self, place: int) -> bool:
+        """Whether an update is the first write to an empty value, and so depends on nothing that was there."""
+        root = self.lowering.access(self.graph.inputs[place][0]).root
+        return root >= 0 and self.graph.ops[root].kind == EMPTY
 
     def copy_task(self, root: int, out: int, place: int) -> Task:
         kind = self.lowering.type_of(root)
@@ -136,7 +140,7 @@ class Assignment:
         )  # fmt: skip
         reads = self.vars([slot for slot, _ in args[: len(program.operands)]])
         writes = sorted({slot for slot, _ in program.targets})
-        if group.update is not None and not self.lowering.covers(group.update):
+        if group.update is not None and not (self.lowering.covers(group.update) or self.on_empty(group.update)):
             reads = sorted({*reads, *writes})
         self.tasks.append(
             Task(kernel, None, args, reads, writes, group.nodes[-1], program.label())
@@ -218,8 +222,9 @@ class Assignment:
         sources = graph.inputs[place]
         accesses = [self.lowering.access(s) for s in sources]
         if op.inplace:
-            out = self.begin_update(place, sources[0], turn, covers=False)
             accesses = accesses[1:]
+            also = tuple(seen.root for seen in accesses)
+            out = self.begin_update(place, sources[0], turn, covers=False, also=also)
         else:
             out = self.fresh(kind.nbytes)
         self.slot_of[place] = out

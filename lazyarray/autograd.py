@@ -537,7 +537,7 @@ def functional_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
     >>> la.grad(lambda x: (x * x * x).sum())(la.array([1.0, 2.0]))
     Array([ 3., 12.])
     >>> la.grad(la.grad(lambda x: x**3))(la.array(2.0))
-    Array(12.)
+    np.float64(12.0)
     """
     both = value_and_grad(fn, argnums)
 

@@ -245,17 +245,17 @@ def reduced(lines: list[str], failing: Callable[[list[str]], bool]) -> list[str]
 def defined(lines: list[str]) -> bool:
     """Whether NumPy says what the program's casts give."""
     scope: dict[str, Any] = {"xp": np, "np": np, "look": lambda x: None, "start": lambda *x: None}
-    return all(accepts(scope, line) for line in lines)
+    return all(accepts(scope, line, reducing=True) for line in lines)
 
 
-def accepts(scope: dict[str, Any], line: str) -> bool:
-    """Execute a statement; False where it warns of an undefined cast."""
+def accepts(scope: dict[str, Any], line: str, reducing: bool = False) -> bool:
+    """Execute a statement; False where it warns of an undefined cast, or indexes what lazyarray checks later."""
     with np.errstate(all="warn"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             exec(compiled(line), scope)
-        except Exception:
-            return True
+        except Exception as error:
+            return not (reducing and isinstance(error, IndexError))
     return not any("in cast" in str(w.message) for w in caught)
 
 
@@ -529,7 +529,7 @@ class Writer:
         options = [f"-{name}", f"+{name}", f"xp.logical_not({name})", f"xp.isnan({name})", f"xp.sign({name})",
                    f"{name}.astype({r.choice(DTYPES)!r})", f"xp.square({name})"]  # fmt: skip
         if kind != "c":
-            options += [f"abs({name})", f"xp.clip({name}, 0, 3)", f"xp.floor({name})", f"xp.sqrt({name})"]
+            options += [f"abs({name})", f"xp.clip({name}, 0, 3) + 0.0" if kind == "f" else f"xp.clip({name}, 0, 3)", f"xp.floor({name})", f"xp.sqrt({name})"]
         if kind in "biu":
             options.append(f"~{name}")
         if kind in "iu":
@@ -628,6 +628,10 @@ class Writer:
         except Exception:
             part = x
         value = self.beside(part.shape, x.dtype, inplace=True)
+        if part.ndim == 0 and x.dtype == bool:
+            value = "True"  # NumPy takes the truth of anything
+        if value in self.scope and np.shares_memory(self.scope[value], x):
+            value += ".copy()"  # NumPy reads what a mask has just written
         if r.random() < 0.4:
             return self.emit(f"{name}[{key}] = {value}")
         op = self.inplace_op(name, value)

@@ -272,8 +272,8 @@ def test_stop_gradient_and_detach():
 def test_missing_gradient_names_op_and_line():
     x = variable([2.0, 1.0])
     with autograd.record():
-        y = x[la.argsort(x)].sum() + la.signbit(x).sum() * 0.5 + la.gcd(x.astype("int64"), 2).sum() * 0.5
-    with pytest.raises(GradientError, match=r"gcd: has no gradient.*test_autograd\.py:\d+"):
+        y = (la.argsort(x) * 1.0).sum()
+    with pytest.raises(GradientError, match=r"argsort: has no gradient.*test_autograd\.py:\d+"):
         y.backward()
 
 

@@ -281,7 +281,9 @@ class Executor:
         for name, request in requests.items():
             if request != "null":
                 shape, dtype = types.arguments[name]
-                self.grad_dict[name] = grads.get(name) or from_node(full(shape, 0, dtype), False)
+                given = grads.get(name)
+                fresh = from_node(full(shape, 0, dtype), False) if given is None else given
+                self.grad_dict[name] = fresh
         self._programs = Programs(self._entries, self._heads, types, requests)
         self._ones: list[Node] | None = None
         self._pass: Training | None = None

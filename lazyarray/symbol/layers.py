@@ -40,6 +40,9 @@ class Layer:
         self.signature = signature.replace(
             parameters=[p for p in signature.parameters.values() if p.name != "draw"]
         )
+        self.defaults = {
+            p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty
+        }
         self.check: Rule | None = None
         self.absent: Rule | None = None
         self.stated: Rule | None = None

@@ -147,10 +147,10 @@ class Replay:
         if data is None:
             unstated(call, call.sources[call.arguments["data"].source][0])
         options = {
-            name: value for name, value in call.arguments.items() if type(value) is not Reference
+            name: value
+            for name, value in (layer.defaults | call.arguments).items()
+            if type(value) is not Reference and name not in layer.parameters
         }
-        for name in layer.parameters:
-            options.pop(name, None)
         shapes = layer.stated(data.shape, **options)
         for name in layer.parameters:
             reference = call.arguments.get(name)
