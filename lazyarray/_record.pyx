@@ -226,7 +226,7 @@ cdef inline bint plain(object value):
     # Whole arrays and numbers: no layout to be worked out.
     if isinstance(value, ArrayBase):
         return (<ArrayBase>value).shadow is (<ArrayBase>value).storage.node.type.shadow
-    return True
+    return not cnp.PyArray_Check(value) or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>value)
 
 
 cdef object elementwise2(object op, object x, object y):
@@ -270,7 +270,9 @@ cdef object k_ordered(object op, tuple values):
     cdef Node out, node
     cdef ArrayBase a, result
     for value in values:
-        if not isinstance(value, ArrayBase):
+        if cnp.PyArray_Check(value):
+            value = from_numpy(value)
+        elif not isinstance(value, ArrayBase):
             value = operand(value)
             if value is None:
                 return NotImplemented

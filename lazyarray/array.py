@@ -113,7 +113,9 @@ class Array(ArrayBase):
         return str(_record.peek_numpy(self))
 
     def __format__(self, spec: str) -> str:
-        return format(_record.peek_numpy(self)[()] if not self.ndim else _record.peek_numpy(self), spec)
+        return format(
+            _record.peek_numpy(self)[()] if not self.ndim else _record.peek_numpy(self), spec
+        )
 
     def __reduce__(self) -> Any:
         return rebuilt, (self.numpy(), self.is_scalar)
@@ -142,7 +144,9 @@ class Array(ArrayBase):
         if order == "A":
             order = "F" if view.flags.f_contiguous and not view.flags.c_contiguous else "C"
         if order == "F":
-            return self.T.reshape(wanted[::-1] if isinstance(wanted, tuple | list) else wanted, copy=True).T
+            return self.T.reshape(
+                wanted[::-1] if isinstance(wanted, tuple | list) else wanted, copy=True
+            ).T
         return from_node(shaping.reshape(to_node(self), wanted, order), False)
 
     def ravel(self, order: str = "C") -> Array:
@@ -186,7 +190,11 @@ class Array(ArrayBase):
     def copy(self, order: str = "C") -> Array:
         """Return a copy in C order, or with ``order="K"`` in this array's own."""
         copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-        return self.in_order(copied) if order == "K" else from_node(copied(to_node(self)), self.is_scalar)
+        return (
+            self.in_order(copied)
+            if order == "K"
+            else from_node(copied(to_node(self)), self.is_scalar)
+        )
 
     def in_order(self, op: Callable[[Node], Node]) -> Array:
         """Return what an op makes of each element, in this array's own memory order."""
@@ -196,7 +204,9 @@ class Array(ArrayBase):
         result = from_node(op(to_node(self.transpose(order))), False)
         return result.transpose(np.argsort(order))
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", copy: bool = True) -> Array:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: str = "unsafe", copy: bool = True
+    ) -> Array:
         """Return the elements converted to `dtype`.
 
         Raises
@@ -245,7 +255,9 @@ def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
 # ---- making arrays
 
 
-def array(source: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None) -> Array:
+def array(
+    source: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None
+) -> Array:
     """Make an array from anything array-like; the data is copied.
 
     Parameters
@@ -300,7 +312,9 @@ def nested(source: Any) -> Any:
     return source
 
 
-def asarray(source: Any, dtype: Any = None, *, copy: bool | None = None, device: Any = None) -> Array:
+def asarray(
+    source: Any, dtype: Any = None, *, copy: bool | None = None, device: Any = None
+) -> Array:
     """Return `source` itself where it is an array of that dtype, else make one."""
     if isinstance(source, ArrayBase) and not copy and not source.is_scalar:
         if dtype is None or canonical(dtype, "asarray") == source.dtype:
@@ -397,7 +411,9 @@ def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
             low, high = int(each.min()), int(each.max())
             if low < -shape[axis] or high >= shape[axis]:
                 bad = low if low < -shape[axis] else high
-                raise ArrayIndexError(f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}")
+                raise ArrayIndexError(
+                    f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}"
+                )
 
 
 def advanced_write(target: Array, key: Any, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazyarray import _loops
+import lazyarray._loops as _loops
 from lazyarray._ir import c_strides
 
 from .fuse import Lowering, members
@@ -91,11 +91,17 @@ class Assignment:
         else:
             self.emit_elementwise(group, turn)
 
-    def begin_update(self, place: int, base: int, turn: int, covers: bool, also: tuple[int, ...] = ()) -> int:
+    def begin_update(
+        self, place: int, base: int, turn: int, covers: bool, also: tuple[int, ...] = ()
+    ) -> int:
         """The slot an update writes: its base's, where that dies here and is not `also` read, else a copy."""
         root = self.lowering.access(base).root
         wanted = self.graph.types[place].nbytes
-        if root not in also and self.dies(root, turn) and self.slots[self.slot(root)].nbytes == wanted:
+        if (
+            root not in also
+            and self.dies(root, turn)
+            and self.slots[self.slot(root)].nbytes == wanted
+        ):
             self.taken[root] = place
             return self.slot(root)
         out = self.fresh(wanted)
@@ -140,11 +146,11 @@ class Assignment:
         )  # fmt: skip
         reads = self.vars([slot for slot, _ in args[: len(program.operands)]])
         writes = sorted({slot for slot, _ in program.targets})
-        if group.update is not None and not (self.lowering.covers(group.update) or self.on_empty(group.update)):
+        if group.update is not None and not (
+            self.lowering.covers(group.update) or self.on_empty(group.update)
+        ):
             reads = sorted({*reads, *writes})
-        self.tasks.append(
-            Task(kernel, None, args, reads, writes, group.nodes[-1], program.label())
-        )
+        self.tasks.append(Task(kernel, None, args, reads, writes, group.nodes[-1], program.label()))
 
     def emit_update(self, program: ElementwiseProgram, group: Group, turn: int) -> None:
         place = group.update
@@ -181,8 +187,13 @@ class Assignment:
         source = self.slot(seen.root)
         self.tasks.append(
             Task(
-                kernel, None, [(source, seen.offsets), (out, ())], self.vars([source]), [out],
-                place, "copy",
+                kernel,
+                None,
+                [(source, seen.offsets), (out, ())],
+                self.vars([source]),
+                [out],
+                place,
+                "copy",
             )  # fmt: skip
         )
         self.detours += 1
@@ -244,9 +255,7 @@ class Assignment:
         writes = [out]
         if kernel is None:
             types = [self.lowering.type_of(s) for s in sources][1 if op.inplace else 0 :]
-            arrays = [
-                (a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)
-            ]
+            arrays = [(a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)]
             arrays.append((kind.shape, c_strides(kind.shape, kind.itemsize), kind.dtype))
         elif kernel.scratch_bytes:
             scratch = self.fresh(kernel.scratch_bytes)
@@ -255,8 +264,15 @@ class Assignment:
             self.free.setdefault(kernel.scratch_bytes, []).append(scratch)
         self.tasks.append(
             Task(
-                kernel, None if kernel is not None else op.function, args, reads, writes, place,
-                op.name, arrays, op,
+                kernel,
+                None if kernel is not None else op.function,
+                args,
+                reads,
+                writes,
+                place,
+                op.name,
+                arrays,
+                op,
             )  # fmt: skip
         )
         if kernel is None:
@@ -311,9 +327,9 @@ class ElementwiseProgram:
                     if lowering.stored[user] or lowering.graph.kept[user]:
                         return True
                     todo.append(user)
-                elif user not in self.members and user != self.group.update:
-                    return True
-                elif node not in lowering.graph.inputs[user]:
+                elif (
+                    user not in self.members and user != self.group.update
+                ) or node not in lowering.graph.inputs[user]:
                     return True
         return False
 
@@ -381,7 +397,11 @@ class ElementwiseProgram:
         if source not in self.step_of:
             return
         self.uses[source] -= 1
-        if not self.uses[source] and not self.leaves_group(source) and not self.feeds_update(source):
+        if (
+            not self.uses[source]
+            and not self.leaves_group(source)
+            and not self.feeds_update(source)
+        ):
             size = self.graph.types[source].itemsize
             self.spare.setdefault(size, []).append(self.register_of[source])
 

@@ -49,7 +49,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) 
     """Return an array of one number, or of `fill_value` broadcast to `shape`."""
     as_device(device)
     extents = as_shape(shape, "full")
-    if isinstance(fill_value, int | float | complex | np.generic) and not isinstance(fill_value, ArrayBase):
+    if isinstance(fill_value, int | float | complex | np.generic) and not isinstance(
+        fill_value, ArrayBase
+    ):
         wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, "full")
         return from_node(shaping.full(extents, fill_value, wanted), False)
     value = node(fill_value)
@@ -94,7 +96,9 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     return full(extents, fill_value, kind)
 
 
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: Any = None) -> Array:
+def arange(
+    start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: Any = None
+) -> Array:
     """Return evenly spaced numbers in the half-open interval [start, stop).
 
     Raises
@@ -105,14 +109,24 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, de
     as_device(device)
     if stop is None:
         start, stop = 0, start
-    start, stop, step = (x.item() if isinstance(x, ArrayBase | np.generic) else x for x in (start, stop, step))
-    wanted = canonical(np.result_type(*map(np.asarray, (start, stop, step))) if dtype is None else dtype, "arange")
+    start, stop, step = (
+        x.item() if isinstance(x, ArrayBase | np.generic) else x for x in (start, stop, step)
+    )
+    wanted = canonical(
+        np.result_type(*map(np.asarray, (start, stop, step))) if dtype is None else dtype, "arange"
+    )
     count = max(0, math.ceil((stop - start) / step))
     return from_node(elementwise.arange_node(start, step, count, wanted), False)
 
 
 def linspace(
-    start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None, *, device: Any = None
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    *,
+    device: Any = None,
 ) -> Array:
     """Return `num` evenly spaced numbers from `start` to `stop` (float64)."""
     as_device(device)
@@ -147,7 +161,9 @@ def identity(n: int, dtype: Any = np.float64) -> Array:
     return eye(n, dtype=dtype)
 
 
-def meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> tuple[Array, ...]:
+def meshgrid(
+    *xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True
+) -> tuple[Array, ...]:
     """Return coordinate arrays from coordinate vectors; as `numpy.meshgrid`."""
     grids = []
     vectors = [asarray(x).reshape(-1) for x in xi]
@@ -180,7 +196,7 @@ def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
 
     @functools.wraps(function)
     def view(a: Any, *args: Any, **options: Any) -> Array:
-        a = asarray(a)
+        a = a if isinstance(a, Array) else asarray(a)
         return seen(a, function(shadow(a), *args, **options))
 
     view.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
@@ -198,7 +214,6 @@ flipud = on_shadow(np.flipud)
 fliplr = on_shadow(np.fliplr)
 rot90 = on_shadow(np.rot90)
 diagonal = on_shadow(np.diagonal)
-broadcast_to = on_shadow(np.broadcast_to)
 atleast_1d = on_shadow(np.atleast_1d)
 atleast_2d = on_shadow(np.atleast_2d)
 atleast_3d = on_shadow(np.atleast_3d)
@@ -211,6 +226,12 @@ def flip(m: Any, axis: Any = None) -> Array:
     if axis is None:
         return m[tuple([slice(None, None, -1)] * m.ndim)]
     return seen(m, np.flip(shadow(m), axis))
+
+
+def broadcast_to(array: Any, shape: Any) -> Array:
+    """Return a read-only view with another shape, in which elements repeat."""
+    array = asarray(array)
+    return seen(array, np.broadcast_to(_record.shadow(array), shape))
 
 
 def broadcast_arrays(*args: Any) -> tuple[Array, ...]:

@@ -71,8 +71,11 @@ class Lowering:
     def shares_buffer(self, place: int) -> bool:
         # A kept view of a whole value needs no copy: both nodes hold the same buffer.
         seen = self.alias[place]
-        return seen.whole and not self.is_const(seen.root) and seen.root >= 0 and (
-            self.type_of(seen.root).nbytes == self.graph.types[place].nbytes
+        return (
+            seen.whole
+            and not self.is_const(seen.root)
+            and seen.root >= 0
+            and (self.type_of(seen.root).nbytes == self.graph.types[place].nbytes)
         )
 
     def store(self, source: int) -> None:
@@ -101,11 +104,7 @@ class Lowering:
         if kind.itemsize != base.itemsize or moving:
             return None
         steps = c_strides(base.shape, base.itemsize)
-        axes = {
-            step: axis
-            for axis, step in enumerate(steps)
-            if base.shape[axis] > 1
-        }
+        axes = {step: axis for axis, step in enumerate(steps) if base.shape[axis] > 1}
         out = []
         for extent, stride in zip(kind.shape, strides, strict=True):
             if extent <= 1 or stride == 0:
@@ -128,9 +127,9 @@ class Lowering:
                 self.store_view(source)
                 continue
             seen = self.access(source)
-            if self.is_const(seen.root) and source >= 0 and seen.shape:
-                self.store(source)
-            elif not seen.whole and not self.takes(op, i, seen, attrs):
+            if (self.is_const(seen.root) and source >= 0 and seen.shape) or (
+                not seen.whole and not self.takes(op, i, seen, attrs)
+            ):
                 self.store(source)
 
     def takes(self, op: Any, i: int, seen: Access, attrs: dict[str, Any]) -> bool:

@@ -18,7 +18,6 @@ from lazyarray.dtypes import canonical
 from lazyarray.ops import (  # noqa: F401
     activation,
     convolution,
-    convolution,
     indexing,
     joining,
     linalg,
@@ -32,7 +31,6 @@ from lazyarray.ops import (  # noqa: F401
 from lazyarray.ops.define import Elementwise
 
 from .array import Array, asarray, node
-
 
 # Composites that work element by element: their results are laid out as those of elementwise ops.
 POINTWISE = {
@@ -98,7 +96,9 @@ def lifted_function(op: Any) -> Callable[..., Any]:
     signature = inspect.signature(op)
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
     name = getattr(op, "name", None) or op.__name__
-    variadic = next((n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None)
+    variadic = next(
+        (n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None
+    )
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
         bound = signature.bind(*args, **options)

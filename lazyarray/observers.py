@@ -9,7 +9,8 @@ import numpy as np
 from lazyarray import _record
 from lazyarray._record import ArrayBase
 
-from .array import Array, array, asarray, nonzero as indices_of
+from .array import Array, array, asarray
+from .array import nonzero as indices_of
 
 
 def peek(x: Any) -> np.ndarray:
@@ -55,7 +56,9 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     return bool(np.array_equal(peek(a1), peek(a2), equal_nan))
 
 
-def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
     """Say whether two arrays are equal within ``atol + rtol * abs(b)``."""
     return bool(np.allclose(peek(a), peek(b), rtol, atol, equal_nan))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _loops
+import lazyarray._loops as _loops
 from lazyarray._ir import ElementwiseOp, Node, Op, operators, registry, scalar
 from lazyarray.errors import DTypeError, fail
 
@@ -37,7 +37,15 @@ class Differentiable:
 class Elementwise(Differentiable, ElementwiseOp):
     """An op on each element of its broadcast inputs."""
 
-    def __init__(self, name: str, nin: int, *, loop: str | None = None, fallible: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        nin: int,
+        *,
+        loop: str | None = None,
+        fallible: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(name, nin, fallible=fallible, **options)
         self.loop_name = loop
 
@@ -50,7 +58,12 @@ class Elementwise(Differentiable, ElementwiseOp):
         """Raise DTypeError unless there is a loop."""
         if self.loop(wanted, result) is None:
             names = ", ".join(d.name for d in wanted)
-            fail(DTypeError, self.name, f"not defined for dtypes {names}", "Convert with astype first.")
+            fail(
+                DTypeError,
+                self.name,
+                f"not defined for dtypes {names}",
+                "Convert with astype first.",
+            )
 
 
 def elementwise(
@@ -127,7 +140,9 @@ class ArrayOp(Differentiable, Op):
         return accepts
 
 
-def arrayop(*, inplace: bool = False, dear: bool = True, fallible: bool = False, operator: str | None = None) -> Rule:
+def arrayop(
+    *, inplace: bool = False, dear: bool = True, fallible: bool = False, operator: str | None = None
+) -> Rule:
     """Define an op on whole arrays by its type rule.
 
     With `inplace`, the result starts as input 0, and kernels get ``(*inputs[1:], out)``.

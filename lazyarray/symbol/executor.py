@@ -23,11 +23,9 @@ from lazyarray.errors import (
 )
 from lazyarray.ops.shaping import full
 
-from .layers import Layer, function_named
-from .program import Call, Entry, Input, Output, Shape, in_order
-from .replay import Replay, check_dtype, copied
-
-REQUESTS = ("write", "add", "null")
+from .binding import Types, found_types, parameter_names, starts
+from .program import Entry, Output, Shape, in_order
+from .replay import Replay, copied
 
 
 class Outputs(Sequence[Array]):
@@ -58,10 +56,10 @@ class Outputs(Sequence[Array]):
 
 
 class Programs:
-    """What passes of a bound Symbol run: a prediction, a training pass, and that pass in two halves.
+    """What passes of a bound Symbol run: a prediction, and a training pass whole and in halves.
 
-    Parameters of each are the arguments, the auxiliary states, and key and counter of every draw; of
-    those with gradients also the cotangents of the heads and the gradients to add to.
+    Parameters of each are the arguments, the auxiliary states, and key and counter of every draw;
+    of those with gradients also the cotangents of the heads and the gradients to add to.
     """
 
     def __init__(
@@ -89,17 +87,16 @@ class Programs:
     ) -> tuple[Replay, list[Node]]:  # fmt: skip
         """A replay on the types that were found when the Symbol was bound."""
         known = types.arguments | types.auxiliary
-        replay = Replay({n: s for n, (s, _) in known.items()}, {n: d for n, (_, d) in known.items()},
-                        training, wanted)  # fmt: skip
+        shapes = {name: shape for name, (shape, _) in known.items()}
+        dtypes = {name: dtype for name, (_, dtype) in known.items()}
+        replay = Replay(shapes, dtypes, training, wanted)
         return replay, replay.run(entries, heads)  # type: ignore[return-value]
 
     def parameters(self, replay: Replay) -> list[Node]:
         """The nodes that a pass replaces."""
         return [replay.leaves[n] for n in self.names] + [n for pair in replay.draws for n in pair]
 
-    def compile_training(
-        self, replay: Replay, heads: list[Node], requests: dict[str, str]
-    ) -> None:
+    def compile_training(self, replay: Replay, heads: list[Node], requests: dict[str, str]) -> None:
         """The training pass as one program, and as a forward and a backward half.
 
         The halves pass on dear values of the forward pass; cheap ones are computed again.
@@ -128,22 +125,6 @@ class Programs:
         self.head_types = [(n.shape, n.dtype) for n in heads]
 
 
-class Types:
-    """Shape and dtype of every argument and auxiliary state, in order."""
-
-    __slots__ = ("arguments", "auxiliary")
-
-    def __init__(self, replay: Replay, entries: Sequence[Entry]) -> None:
-        aux = auxiliary_names(entries)
-        self.arguments: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        self.auxiliary: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        for entry in entries:
-            if isinstance(entry, Input):
-                node = replay.leaves[entry.name]
-                group = self.auxiliary if entry.name in aux else self.arguments
-                group[entry.name] = (node.shape, node.dtype)
-
-
 def own(node: Node) -> Node:
     """`node`, or a copy where it is a leaf that a pass is given."""
     return copied(node) if node.op is None else node
@@ -161,7 +142,7 @@ def residuals(outputs: list[Node], grads: list[Node]) -> list[Node]:
 
 
 def reached(targets: list[Node], stops: Any) -> dict[int, Node]:
-    """Computed nodes that `targets` depend on, themselves included, not going past where it stops."""
+    """Computed nodes that `targets` depend on, themselves included, up to where it stops."""
     found = {node.serial: node for node in targets if node.op is not None}
     todo = list(found.values())
     while todo:
@@ -173,28 +154,6 @@ def reached(targets: list[Node], stops: Any) -> dict[int, Node]:
                 found[source.serial] = source
                 todo.append(source)
     return found
-
-
-def auxiliary_names(entries: Sequence[Entry]) -> set[str]:
-    """The inputs that layers take as auxiliary states."""
-    found: dict[int, Call] = {}
-    others: dict[int, Call] = {}
-    for call in entries:
-        if isinstance(call, Call):
-            function = function_named(call.op)
-            aux = function.auxiliary if isinstance(function, Layer) else ()
-            places = {call.arguments[name].source for name in aux}
-            for place, (entry, _) in enumerate(call.sources):
-                (found if place in places else others).setdefault(id(entry), call)
-    names = set()
-    for entry in entries:
-        if id(entry) in found and isinstance(entry, Input):
-            if id(entry) in others:
-                fail(OptionError, entry.name,
-                     f"is an auxiliary state of {found[id(entry)]} and an argument of {others[id(entry)]}",
-                     "Give each a Variable of its own.")  # fmt: skip
-            names.add(entry.name)
-    return names
 
 
 class Training:
@@ -246,8 +205,8 @@ class Executor:
     Attributes
     ----------
     arg_dict, grad_dict, aux_dict : dict of str to array
-        Arguments, their gradients where one was asked for, and auxiliary states. Write to these arrays
-        (``executor.arg_dict["data"][:] = x``) to change what the next pass reads.
+        Arguments, their gradients where one was asked for, and auxiliary states. Write to these
+        arrays (``executor.arg_dict["data"][:] = x``) to change what the next pass reads.
     outputs : sequence of array
         Of the last pass.
 
@@ -255,8 +214,8 @@ class Executor:
     -----
     A pass records nothing: it runs a program that was compiled from one replay of the Symbol. A
     training pass waits for `backward`, which then runs forward and backward as one program; reading
-    the outputs before that runs the forward half alone, and `backward` goes on from there. Both give
-    the same bits. Not for use by several threads at once.
+    the outputs before that runs the forward half alone, and `backward` goes on from there. Both
+    give the same bits. Not for use by several threads at once.
     """
 
     def __init__(
@@ -354,7 +313,8 @@ class Executor:
         self._set(arrays, "forward")
         self._settle()
         programs = self._programs
-        draws = [random.fast.draw() for _ in range(programs.draws if is_train else programs.predict_draws)]
+        count = programs.draws if is_train else programs.predict_draws
+        draws = [random.fast.draw() for _ in range(count)]
         values = [captured(a) for a in (*self.arg_dict.values(), *self._aux.values())]
         values += [_ir.scalar(np.uint64(word), np.uint64) for pair in draws for word in pair]
         if not is_train:
@@ -401,16 +361,15 @@ class Executor:
                 types = [programs.head_types[i] for i in programs.seeded]
                 self._ones = [to_node(array(np.ones(shape, dtype))) for shape, dtype in types]
             return list(self._ones)
-        single = isinstance(out_grads, ArrayBase | np.ndarray) or not isinstance(out_grads, list | tuple)
-        given = [out_grads] if single else list(out_grads)
+        given = list(out_grads) if isinstance(out_grads, list | tuple) else [out_grads]
         require(len(given) == programs.n_heads, ShapeError, "backward",
                 f"{programs.n_heads} outputs need as many gradients, got {len(given)}")  # fmt: skip
         found = []
         for place in programs.seeded:
             entry, index = self._heads[place]
             shape, dtype = programs.head_types[place]
-            value = fitted(given[place], shape, dtype, f"the gradient of {entry.output_names[index]}", "backward")
-            found.append(captured(value))
+            name = f"the gradient of {entry.output_names[index]}"
+            found.append(captured(fitted(given[place], shape, dtype, name, "backward")))
         return found
 
     def _settle(self) -> None:
@@ -494,7 +453,8 @@ class Executor:
             if everything[name].shape == shape:
                 kept[name] = everything[name]
             elif name not in shapes and name in parameter_names(self._entries):
-                fail(ShapeError, "reshape", f"parameter {name} would change from {everything[name].shape} to {shape}",
+                old = everything[name].shape
+                fail(ShapeError, "reshape", f"parameter {name} would change from {old} to {shape}",
                      "Bind the symbol anew.")  # fmt: skip
         grads = {n: g for n, g in self.grad_dict.items() if n in kept}
         return Executor(self._heads, self._device, types, kept, grads, dict(self._requests))
@@ -512,41 +472,7 @@ def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype, name: str, op: s
     require(given.shape == shape, ShapeError, op, f"{name} has shape {shape}, got {given.shape}",
             "executor.reshape(...) gives an executor for other shapes.")  # fmt: skip
     known = given.dtype.kind in "biuf" or (given.dtype.kind == "c" and dtype.kind == "c")
-    require(known, DTypeError, op, f"{name} is {dtype}, got {given.dtype}", "Convert it with astype.")
+    require(known, DTypeError, op, f"{name} is {dtype}, got {given.dtype}", "Convert with astype.")
     if given.dtype != dtype:
         given = given.astype(dtype)
     return asarray(given)
-
-
-def starts(entries: Sequence[Entry]) -> dict[str, float]:
-    """The numbers that parameters start from, where that is not 0."""
-    return {
-        e.name: e.init
-        for e in entries
-        if isinstance(e, Input) and isinstance(e.init, int | float) and not isinstance(e.init, bool)
-    }
-
-
-def parameter_names(entries: Sequence[Entry]) -> set[str]:
-    """The inputs that a layer states, labels excepted."""
-    found = set()
-    for call in entries:
-        function = function_named(call.op) if isinstance(call, Call) else None
-        if isinstance(function, Layer):
-            for name in function.parameters:
-                if name != "label" and name in call.arguments:  # type: ignore[union-attr]
-                    found.add(call.sources[call.arguments[name].source][0].name)  # type: ignore[union-attr]
-    return found
-
-
-def found_types(
-    entries: Sequence[Entry], heads: Sequence[Output], shapes: Mapping[str, Shape],
-    dtypes: Mapping[str, np.dtype],
-) -> Types:  # fmt: skip
-    """The types of all inputs, from what is known of some."""
-    replay = Replay(dict(shapes), dict(dtypes))
-    replay.run(entries, heads)
-    for entry in entries:
-        if isinstance(entry, Input):
-            check_dtype(entry, replay.leaves[entry.name].dtype)
-    return Types(replay, entries)

@@ -1,4 +1,7 @@
-"""Layers of symbols: functions on Nodes with parameters whose shapes follow from the data. Images are channels-last."""
+"""Layers of symbols: functions on Nodes with parameters whose shapes follow from the data.
+
+Images are channels-last.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,8 @@ import numpy as np
 from lazyarray import _ir, autodiff
 from lazyarray._ir import Node, operators, registry
 from lazyarray.errors import DTypeError, OptionError, ShapeError, require
-
-# Importing it fills the registry.
-from lazyarray.ops import nn  # noqa: F401
+from lazyarray.ops.convolution import pair
+from lazyarray.ops.nn import batch_moments
 from lazyarray.ops.shaping import full
 
 Shape = tuple[int, ...]
@@ -25,11 +27,13 @@ INT64 = np.dtype(np.int64)
 class Layer:
     """A function on Nodes whose parameters a Symbol makes by itself, and states when it is bound.
 
-    A random layer takes `draw`, which gives key and counter of a draw. One with auxiliary states returns
-    their new values after its output.
+    A random layer takes `draw`, which gives key and counter of a draw. One with auxiliary states
+    returns their new values after its output.
     """
 
-    def __init__(self, function: Rule, parameters: tuple[str, ...], auxiliary: tuple[str, ...]) -> None:
+    def __init__(
+        self, function: Rule, parameters: tuple[str, ...], auxiliary: tuple[str, ...]
+    ) -> None:
         self.name = function.__name__
         self.function = function
         self.parameters = parameters  # made when they are not given, auxiliary ones included
@@ -41,7 +45,9 @@ class Layer:
             parameters=[p for p in signature.parameters.values() if p.name != "draw"]
         )
         self.defaults = {
-            p.name: p.default for p in self.signature.parameters.values() if p.default is not p.empty
+            p.name: p.default
+            for p in self.signature.parameters.values()
+            if p.default is not p.empty
         }
         self.check: Rule | None = None
         self.absent: Rule | None = None
@@ -49,6 +55,7 @@ class Layer:
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        """Record the layer on Nodes."""
         return self.function(*args, **options)
 
     def checks(self, rule: Rule) -> Rule:
@@ -70,8 +77,10 @@ class Layer:
 LAYERS: dict[str, Any] = {}
 
 
-def layer(parameters: tuple[str, ...] = (), auxiliary: tuple[str, ...] = (), **initial: float) -> Rule:
-    """Define a layer by its function on Nodes; `initial` gives what parameters start from, if not 0."""
+def layer(
+    parameters: tuple[str, ...] = (), auxiliary: tuple[str, ...] = (), **initial: float
+) -> Rule:
+    """Define a layer by its function on Nodes; `initial` is what parameters start from, if not 0."""
 
     def define(function: Rule) -> Layer:
         made = Layer(function, parameters, auxiliary)
@@ -132,7 +141,7 @@ def unrecorded(function: Callable[[], Any]) -> Any:
 
 @layer(parameters=("weight", "bias"))
 def FullyConnected(
-    data: Node, num_hidden: int, weight: Node | None = None, bias: Node | None = None,
+    data: Node, num_hidden: int, weight: Node = None, bias: Node | None = None,
     no_bias: bool = False, flatten: bool = True,
 ) -> Any:  # fmt: skip
     """``data @ weight.T + bias``.
@@ -173,7 +182,7 @@ def _(no_bias: bool, **options: Any) -> Any:
 
 @FullyConnected.states
 def _(data: Shape, num_hidden: int, flatten: bool, **options: Any) -> dict[str, Shape]:
-    require(len(data) > 0, ShapeError, "FullyConnected", "needs a batch axis, got data of shape ()")
+    require(len(data) > 0, ShapeError, "", "needs a batch axis, got data of shape ()")
     inputs = math.prod(data[1:]) if flatten else data[-1]
     return {"weight": (num_hidden, inputs), "bias": (num_hidden,)}
 
@@ -184,7 +193,7 @@ LAYOUTS = ("NHWC", "NCHW")
 @layer(parameters=("weight", "bias"))
 def Convolution(
     data: Node, kernel: Any, num_filter: int, stride: Any = 1, pad: Any = 0, dilate: Any = 1,
-    num_group: int = 1, no_bias: bool = False, layout: str = "NHWC", weight: Node | None = None,
+    num_group: int = 1, no_bias: bool = False, layout: str = "NHWC", weight: Node = None,
     bias: Node | None = None,
 ) -> Any:  # fmt: skip
     """Two-dimensional convolution (cross-correlation) of images.
@@ -222,8 +231,9 @@ def Convolution(
 @Convolution.checks
 def _(kernel: Any, num_filter: int, stride: Any, pad: Any, dilate: Any, num_group: int,
       layout: str, **options: Any) -> None:  # fmt: skip
-    for name, value, least in (("kernel", kernel, 1), ("stride", stride, 1), ("pad", pad, 0), ("dilate", dilate, 1)):
-        nn.pair(value, "Convolution", name, least)
+    for name, value in (("kernel", kernel), ("stride", stride), ("dilate", dilate)):
+        pair(value, "Convolution", name, 1)
+    pair(pad, "Convolution", "pad", 0)
     check_count(num_filter, "Convolution", "num_filter")
     check_count(num_group, "Convolution", "num_group")
     check_choice(layout, "Convolution", "layout", LAYOUTS)
@@ -237,12 +247,13 @@ def _(no_bias: bool, **options: Any) -> Any:
 @Convolution.states
 def _(data: Shape, kernel: Any, num_filter: int, num_group: int, layout: str,
       **options: Any) -> dict[str, Shape]:  # fmt: skip
-    require(len(data) == 4, ShapeError, "Convolution", f"data must have 4 axes ({layout}), got {data}")
+    images = len(data) == 4
+    require(images, ShapeError, "", f"data must have 4 axes ({layout}), got {data}")
     channels = data[3] if layout == "NHWC" else data[1]
     fits = channels % num_group == 0 and num_filter % num_group == 0
-    require(fits, ShapeError, "Convolution",
-            f"{channels} channels and {num_filter} filters do not divide into {num_group} groups")  # fmt: skip
-    window = nn.pair(kernel, "Convolution", "kernel", 1)
+    require(fits, ShapeError, "",
+            f"{channels} channels, {num_filter} filters do not divide into {num_group} groups")  # fmt: skip
+    window = pair(kernel, "Convolution", "kernel", 1)
     if layout == "NHWC":
         weight = (*window, channels // num_group, num_filter)
     else:
@@ -253,7 +264,8 @@ def _(data: Shape, kernel: Any, num_filter: int, num_group: int, layout: str,
 # ---- layers without parameters
 
 ACTIVATIONS = {
-    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softrelu": "softplus", "softsign": "softsign",
+    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softrelu": "softplus",
+    "softsign": "softsign",
 }  # fmt: skip
 
 
@@ -306,13 +318,14 @@ def Pooling(
     """
     x = channels_last(data, layout)
     if global_pool:
-        require(x.ndim == 4, ShapeError, "Pooling", f"data must have 4 axes ({layout}), got {data.shape}")
+        images = x.ndim == 4
+        require(images, ShapeError, "", f"data must have 4 axes ({layout}), got {data.shape}")
         kernel, stride, pad = x.shape[1:3], 1, 0
     if pool_type == "max":
         return in_layout(registry["max_pool2d"](x, kernel, stride, pad), layout)
     if pool_type == "avg":
         return in_layout(registry["avg_pool2d"](x, kernel, stride, pad, count_include_pad), layout)
-    area = math.prod(nn.pair(kernel, "Pooling", "kernel", 1))
+    area = math.prod(pair(kernel, "Pooling", "kernel", 1))
     return in_layout(registry["avg_pool2d"](x, kernel, stride, pad) * area, layout)
 
 
@@ -323,7 +336,7 @@ def _(kernel: Any, pool_type: str, stride: Any, pad: Any, global_pool: bool, lay
             "Give kernel=(height, width), or global_pool=True.")  # fmt: skip
     for name, value, least in (("kernel", kernel, 1), ("stride", stride, 1), ("pad", pad, 0)):
         if value is not None:
-            nn.pair(value, "Pooling", name, least)
+            pair(value, "Pooling", name, least)
     check_choice(pool_type, "Pooling", "pool_type", ("max", "avg", "sum"))
     check_choice(layout, "Pooling", "layout", LAYOUTS)
 
@@ -378,11 +391,11 @@ def _(p: float, mode: str) -> None:
 @layer(parameters=("gamma", "beta", "moving_mean", "moving_var"),
        auxiliary=("moving_mean", "moving_var"), gamma=1.0, moving_var=1.0)  # fmt: skip
 def BatchNorm(
-    data: Node, gamma: Node | None = None, beta: Node | None = None, moving_mean: Node | None = None,
-    moving_var: Node | None = None, eps: float = 1e-3, momentum: float = 0.9, fix_gamma: bool = True,
+    data: Node, gamma: Node = None, beta: Node = None, moving_mean: Node = None,
+    moving_var: Node = None, eps: float = 1e-3, momentum: float = 0.9, fix_gamma: bool = True,
     use_global_stats: bool = False, axis: int = -1,
 ) -> Any:  # fmt: skip
-    """Normalise each channel by its mean and variance, then scale and shift (Ioffe and Szegedy 2015).
+    """Normalise each channel by mean and variance, then scale and shift (Ioffe and Szegedy 2015).
 
     Parameters
     ----------
@@ -409,33 +422,36 @@ def BatchNorm(
     if use_global_stats or not _ir.current().training:
         found = registry["batch_norm"](data, scale, beta, moving_mean, moving_var, axis, eps)
         return found, moving_mean, moving_var
-    mean, var = nn.batch_moments(data, axis)
+    mean, var = batch_moments(data, axis)
     found = registry["batch_norm"](data, scale, beta, mean, var, axis, eps)
-    moved = unrecorded(lambda: [
-        old * momentum + new * (1 - momentum) for old, new in ((moving_mean, mean), (moving_var, var))
-    ])  # fmt: skip
+    pairs = ((moving_mean, mean), (moving_var, var))
+    moved = unrecorded(lambda: [old * momentum + new * (1 - momentum) for old, new in pairs])
     return found, *moved
 
 
 @BatchNorm.checks
 def _(eps: float, momentum: float, axis: int, **options: Any) -> None:
-    require(isinstance(eps, int | float) and eps >= 0, OptionError, "BatchNorm", f"eps must be at least 0, got {eps!r}")
+    positive = isinstance(eps, int | float) and eps >= 0
+    require(positive, OptionError, "BatchNorm", f"eps must be at least 0, got {eps!r}")
     inside = isinstance(momentum, int | float) and 0 <= momentum <= 1
     require(inside, OptionError, "BatchNorm", f"momentum must be in [0, 1], got {momentum!r}")
-    require(hasattr(axis, "__index__"), OptionError, "BatchNorm", f"axis must be an integer, got {axis!r}")
+    whole = hasattr(axis, "__index__")
+    require(whole, OptionError, "BatchNorm", f"axis must be an integer, got {axis!r}")
 
 
 @BatchNorm.states
 def _(data: Shape, axis: int, **options: Any) -> dict[str, Shape]:
     inside = -len(data) <= axis < len(data)
-    require(inside, ShapeError, "BatchNorm", f"data of shape {data} has no axis {axis}")
+    require(inside, ShapeError, "", f"data of shape {data} has no axis {axis}")
     return dict.fromkeys(("gamma", "beta", "moving_mean", "moving_var"), (data[axis],))
 
 
 # ---- outputs: layers that are a loss, and ignore the gradient that comes from above
 
 
-def with_gradient(data: Node, label: Node | None, value: Node, gradient: Callable[[], Node], name: str) -> Node:
+def with_gradient(
+    data: Node, label: Node | None, value: Node, gradient: Callable[[], Node], name: str
+) -> Node:
     """`value`, whose gradient by `data` is ``gradient()`` whatever depends on it."""
     inputs = [data] if label is None else [data, label]
 
@@ -450,7 +466,7 @@ NORMALIZATIONS = ("null", "batch", "valid")
 
 @layer(parameters=("label",))
 def SoftmaxOutput(
-    data: Node, label: Node | None = None, grad_scale: float = 1.0, ignore_label: int = -1,
+    data: Node, label: Node = None, grad_scale: float = 1.0, ignore_label: int = -1,
     use_ignore: bool = False, normalization: str = "null",
 ) -> Any:  # fmt: skip
     """Softmax, with the gradient of the cross-entropy.
@@ -474,7 +490,7 @@ def SoftmaxOutput(
         Probabilities. Backward, ``(softmax - one_hot(label)) * grad_scale``. A label that is no class
         raises ArrayIndexError when a gradient is waited for.
     """
-    require(label.shape == data.shape[:-1], ShapeError, "SoftmaxOutput",
+    require(label.shape == data.shape[:-1], ShapeError, "",
             f"data {data.shape} needs labels of shape {data.shape[:-1]}, got {label.shape}")  # fmt: skip
     found = unrecorded(lambda: registry["softmax"](data))
 
@@ -513,7 +529,7 @@ def _(grad_scale: float, ignore_label: int, normalization: str, **options: Any) 
 
 @SoftmaxOutput.states
 def _(data: Shape, **options: Any) -> dict[str, Shape]:
-    require(len(data) > 0, ShapeError, "SoftmaxOutput", "data needs an axis of classes, got shape ()")
+    require(len(data) > 0, ShapeError, "", "data needs an axis of classes, got shape ()")
     return {"label": data[:-1]}
 
 
@@ -528,10 +544,8 @@ def regression(
 ) -> Layer:
     """Define an output that is compared with a label of its own shape."""
 
-    def function(data: Node, label: Node | None = None, grad_scale: float = 1.0) -> Any:
-        require(label.shape == data.shape, ShapeError, name,
-                f"data is {data.shape}, label {label.shape}")  # fmt: skip
-        require(data.dtype.kind == "f", DTypeError, name, f"data must be floating, got {data.dtype}")
+    def function(data: Node, label: Node = None, grad_scale: float = 1.0) -> Any:
+        require(data.dtype.kind == "f", DTypeError, "", f"data must be floating, got {data.dtype}")
         found = unrecorded(lambda: forward(data))
         width = max(math.prod(data.shape[1:]), 1)
 

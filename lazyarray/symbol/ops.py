@@ -16,13 +16,25 @@ from .layers import LAYERS, Layer
 from .program import fresh_name
 from .symbol import Symbol, Variable, recorded
 
-SCALARS = {"int", "float", "str", "bool", "int | None", "str | None", "bool | None", "Shape", "Pair"}
+SCALARS = (
+    "int",
+    "float",
+    "str",
+    "bool",
+    "int | None",
+    "str | None",
+    "bool | None",
+    "Shape",
+    "Pair",
+)
 
 
 def lifted_elementwise(op: Elementwise) -> Callable[..., Symbol]:
     """An elementwise op on Symbols and numbers."""
 
-    def function(*inputs: Any, name: str | None = None, attr: Mapping[str, str] | None = None) -> Symbol:
+    def function(
+        *inputs: Any, name: str | None = None, attr: Mapping[str, str] | None = None
+    ) -> Symbol:
         if len(inputs) != op.nin:
             raise TypeError(f"{op.name}() takes {op.nin} symbols, got {len(inputs)}")
         require_symbol(op.name, inputs)
@@ -93,7 +105,9 @@ def lifted_layer(layer: Layer) -> Callable[..., Symbol]:
     """A layer: parameters that are not given become Variables named after it."""
     signature = layer.signature
     takes = [
-        p.name for p in signature.parameters.values() if str(p.annotation) in ("Node", "Node | None")
+        p.name
+        for p in signature.parameters.values()
+        if str(p.annotation) in ("Node", "Node | None")
     ]
 
     def function(
@@ -136,7 +150,8 @@ def parameter(layer: Layer, label: str, key: str, given: Any, absent: Any) -> Sy
 def with_name(signature: inspect.Signature) -> inspect.Signature:
     """A signature with `name` and `attr` added, which every symbol takes."""
     extra = [
-        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None) for each in ("name", "attr")
+        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for each in ("name", "attr")
     ]
     parts = list(signature.parameters.values())
     return signature.replace(parameters=[*parts, *extra], return_annotation="Symbol")

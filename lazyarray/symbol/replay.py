@@ -83,12 +83,13 @@ class Replay:
     def outputs(self, call: Call) -> tuple[Node | None, ...]:
         """The Nodes that a call records."""
         function = function_named(call.op)
+        found: tuple[Node | None, ...]
         try:
             if isinstance(function, Layer):
                 self.state_parameters(call, function)
-            missing = [entry for entry, place in call.sources if self.values[id(entry)][place] is None]
-            if missing:
-                unstated(call, missing[0])
+            for entry, place in call.sources:
+                if self.values[id(entry)][place] is None:
+                    unstated(call, entry)
             found = self.replayed(call, function)
         except Unstated:
             if not self.partial:
@@ -100,7 +101,7 @@ class Replay:
             error.add_note(f"In symbol {call}.")
             raise
         if len(found) != call.outputs:
-            fail(ShapeError, call.name, f"{call.op} gave {len(found)} outputs instead of {call.outputs}")
+            fail(ShapeError, str(call), f"gave {len(found)} outputs instead of {call.outputs}")
         return found
 
     def replayed(self, call: Call, function: Any) -> tuple[Node, ...]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from lazyarray._ir import Node
 from lazyarray._record import ArrayBase
-from lazyarray.array import Array, array, asarray
+from lazyarray.array import Array
 from lazyarray.device import as_device
-from lazyarray.dtypes import canonical, is_inexact
-from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
+from lazyarray.dtypes import canonical
+from lazyarray.errors import OptionError, ShapeError, fail, require
 
-from .executor import REQUESTS, Executor, Types, auxiliary_names, found_types
+from .binding import as_requests, auxiliary_names, by_name, found_types, held, is_shape
+from .executor import Executor
 from .program import (
     Call,
     Input,
@@ -180,12 +181,27 @@ class Symbol:
             For a name that is no argument, or too many symbols.
         """
         names = self.list_arguments()
-        require(not (args and inputs), OptionError, "compose", "give symbols by place or by name, not both")
-        require(len(args) <= len(names), OptionError, "compose", f"{len(names)} arguments, got {len(args)} symbols")
+        require(
+            not (args and inputs),
+            OptionError,
+            "compose",
+            "give symbols by place or by name, not both",
+        )
+        require(
+            len(args) <= len(names),
+            OptionError,
+            "compose",
+            f"{len(names)} arguments, got {len(args)} symbols",
+        )
         given = dict(zip(names, args, strict=False)) if args else inputs
         for key, value in given.items():
             if key not in names:
-                fail(OptionError, "compose", f"there is no argument {key!r}", f"Arguments are {', '.join(names)}.")
+                fail(
+                    OptionError,
+                    "compose",
+                    f"there is no argument {key!r}",
+                    f"Arguments are {', '.join(names)}.",
+                )
             single(value, f"compose: argument {key!r}")
         changed: dict[int, Output] = {}  # what stands for output 0 of an entry
         heads = {id(entry) for entry, _ in self._outputs}
@@ -209,16 +225,30 @@ class Symbol:
         """Values by input name, from positional and named ones."""
         names = self.list_arguments()
         require(not (args and known), OptionError, op, "give values by place or by name, not both")
-        require(len(args) <= len(names), OptionError, op, f"{len(names)} arguments, got {len(args)} values")
+        require(
+            len(args) <= len(names),
+            OptionError,
+            op,
+            f"{len(names)} arguments, got {len(args)} values",
+        )
         if args:
-            return {name: value for name, value in zip(names, args, strict=False) if value is not None}
+            return {
+                name: value for name, value in zip(names, args, strict=False) if value is not None
+            }
         every = [*names, *self.list_auxiliary_states()]
         unknown = [name for name in known if name not in every]
         if unknown:
-            fail(OptionError, op, f"there is no argument {unknown[0]!r}", f"Arguments are {', '.join(every)}.")
+            fail(
+                OptionError,
+                op,
+                f"there is no argument {unknown[0]!r}",
+                f"Arguments are {', '.join(every)}.",
+            )
         return dict(known)
 
-    def _replay(self, shapes: Mapping[str, Any], dtypes: Mapping[str, Any], partial: bool) -> tuple[Any, ...]:
+    def _replay(
+        self, shapes: Mapping[str, Any], dtypes: Mapping[str, Any], partial: bool
+    ) -> tuple[Any, ...]:
         """Entries, replay and head Nodes."""
         entries = in_order(self._outputs)
         replay = Replay({n: as_shape(s, n) for n, s in shapes.items()},
@@ -270,7 +300,9 @@ class Symbol:
         auxiliary = [shape(replay.leaves.get(name)) for name in self.list_auxiliary_states()]
         return arguments, [shape(node) for node in nodes], auxiliary
 
-    def infer_type(self, shapes: Mapping[str, Any] | None = None, /, **known: Any) -> tuple[Any, Any, Any]:
+    def infer_type(
+        self, shapes: Mapping[str, Any] | None = None, /, **known: Any
+    ) -> tuple[Any, Any, Any]:
         """Find all dtypes from some.
 
         Parameters
@@ -287,7 +319,9 @@ class Symbol:
         """
         dtypes = self._known("infer_type", (), known)
         try:
-            _, replay, nodes = self._replay(self._known("infer_type", (), shapes or {}), dtypes, False)
+            _, replay, nodes = self._replay(
+                self._known("infer_type", (), shapes or {}), dtypes, False
+            )
             self._missing(replay)
         except Unstated as error:
             warnings.warn(f"infer_type: {error}", stacklevel=2)
@@ -300,7 +334,9 @@ class Symbol:
         """Raise for an input that no call has needed and whose shape is not known."""
         for entry in self._inputs():
             if entry.name not in replay.leaves:
-                raise Unstated(f"Variable {entry.name!r} has no shape\n  Give it as {entry.name}=(...).")
+                raise Unstated(
+                    f"Variable {entry.name!r} has no shape\n  Give it as {entry.name}=(...)."
+                )
 
     # ---- binding
 
@@ -394,7 +430,12 @@ class Symbol:
         for name, g in grads.items():
             shape, dtype = types.arguments[name]
             fits = isinstance(g, ArrayBase) and g.shape == shape and g.dtype == dtype
-            require(fits, ShapeError, "bind", f"the gradient of {name} must be a {dtype} array of shape {shape}")
+            require(
+                fits,
+                ShapeError,
+                "bind",
+                f"the gradient of {name} must be a {dtype} array of shape {shape}",
+            )
         return Executor(self._outputs, where, types, arrays, grads, requests)
 
     def eval(self, device: Any = None, **inputs: Any) -> list[Array]:
@@ -532,7 +573,12 @@ def Variable(
     -------
     Symbol
     """
-    require(isinstance(name, str) and bool(name), OptionError, "Variable", f"name must be a text, got {name!r}")
+    require(
+        isinstance(name, str) and bool(name),
+        OptionError,
+        "Variable",
+        f"name must be a text, got {name!r}",
+    )
     attributes = as_attributes(attr, name)
     for key, value in (("__lr_mult__", lr_mult), ("__wd_mult__", wd_mult)):
         if value is not None:
@@ -621,7 +667,12 @@ def single(value: Any, op: str) -> Output:
     if not isinstance(value, Symbol):
         raise TypeError(f"{op}: expected a Symbol, got {type(value).__name__}")
     if len(value) != 1:
-        fail(OptionError, op, f"expected a Symbol with one output, got {len(value)}", "Choose one by symbol[i].")
+        fail(
+            OptionError,
+            op,
+            f"expected a Symbol with one output, got {len(value)}",
+            "Choose one by symbol[i].",
+        )
     return value._outputs[0]
 
 
@@ -641,51 +692,3 @@ def as_attributes(attr: Mapping[str, str] | None, name: str) -> dict[str, str]:
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"{name}: attributes are texts, got {key!r}: {value!r}")
     return found
-
-
-# ---- arguments of bind
-
-
-def by_name(op: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Values by name, from a dict or from a sequence in order."""
-    if given is None:
-        return {}
-    if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            fail(OptionError, op, f"there is no argument {unknown[0]!r}", f"Known are {', '.join(names)}.")
-        return dict(given)
-    values = list(given)
-    require(len(values) == len(names), OptionError, op,
-            f"{len(values)} values for {len(names)} names: {', '.join(names)}")  # fmt: skip
-    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
-
-
-def is_shape(value: Any) -> bool:
-    """Whether `value` says a shape, not an array."""
-    return isinstance(value, tuple) or (hasattr(value, "__index__") and not hasattr(value, "shape"))
-
-
-def held(value: Any) -> Array:
-    """The array itself, which the executor shares; what is no array yet is copied."""
-    return asarray(value) if isinstance(value, ArrayBase) else array(value)
-
-
-def as_requests(grad_req: Any, types: Types) -> dict[str, str]:
-    """What is done with the gradient of each argument."""
-    names = list(types.arguments)
-    if isinstance(grad_req, str):
-        found = dict.fromkeys(names, grad_req)
-    else:
-        found = dict.fromkeys(names, "null") | by_name("bind", grad_req, names)
-    for name, request in found.items():
-        require(request in REQUESTS, OptionError, "bind",
-                f"grad_req of {name} is {request!r}, expected one of {', '.join(REQUESTS)}")  # fmt: skip
-        dtype = types.arguments[name][1]
-        if not is_inexact(dtype):
-            asked = request != "null" and not isinstance(grad_req, str)
-            require(not asked, DTypeError, "bind", f"only floating arguments have gradients, {name} is {dtype}",
-                    "Leave it out of grad_req.")  # fmt: skip
-            found[name] = "null"
-    return found
-

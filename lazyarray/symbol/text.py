@@ -11,11 +11,21 @@ from typing import Any, NoReturn
 
 from lazyarray.dtypes import canonical
 from lazyarray.errors import DataError, FileError, LazyArrayError, fail
-
 from lazyarray.ops.define import Elementwise
 
 from .layers import Layer, function_named
-from .program import Call, Entry, Input, Output, Reference, as_shape, decoded, encoded, in_order, mapped
+from .program import (
+    Call,
+    Entry,
+    Input,
+    Output,
+    Reference,
+    as_shape,
+    decoded,
+    encoded,
+    in_order,
+    mapped,
+)
 
 FORMAT = "lazyarray-symbol"
 VERSION = 1
@@ -122,7 +132,9 @@ def check_arguments(function: Any, arguments: dict[str, Any]) -> None:
     needed = {n for n, p in known.items() if p.default is p.empty and p.kind not in loose}
     missing = sorted(needed - set(arguments))
     if unknown or missing:
-        raise ValueError(f"it has no argument {unknown[0]!r}" if unknown else f"it lacks {missing[0]!r}")
+        raise ValueError(
+            f"it has no argument {unknown[0]!r}" if unknown else f"it lacks {missing[0]!r}"
+        )
 
 
 def check_source(value: Any, count: int) -> None:
