@@ -5,7 +5,8 @@
     python examples/train_mnist.py --data digits --plot
     python examples/train_mnist.py --data path/to/folder
 
-After each epoch the test accuracy is printed and the weights are saved. Ctrl-C stops, and keeps the last finished epoch.
+After each epoch the test accuracy is printed and the weights are saved. Ctrl-C stops, and keeps the
+last finished epoch.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def train_epoch(
                 seen.append(loss.item())
                 bar.set_postfix(loss=f"{seen[-1]:.4f}", refresh=False)
                 if not math.isfinite(seen[-1]):
-                    raise SystemExit(f"the loss is {seen[-1]}: try a smaller --lr than {optimizer.lr:g}")
+                    raise SystemExit(
+                        f"the loss is {seen[-1]}: try a smaller --lr than {optimizer.lr:g}"
+                    )
             bar.update(len(labels))
     return seen
 
@@ -136,7 +139,9 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", choices=("lenet", "mlp"), default="lenet")
     parser.add_argument("--epochs", type=positive(int), help="default: 2, on the digits 30")
     parser.add_argument("--batch-size", type=positive(int), default=64)
-    parser.add_argument("--lr", type=positive(float), help="first learning rate; it falls as a cosine")
+    parser.add_argument(
+        "--lr", type=positive(float), help="first learning rate; it falls as a cosine"
+    )
     parser.add_argument("--device", default="cpu", help='where to compute, default "cpu"')
     parser.add_argument(
         "--data", default="auto", metavar="auto|mnist|digits|FOLDER",
@@ -144,7 +149,9 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for the weights")
-    parser.add_argument("--plot", action="store_true", help="draw loss and accuracy into that folder")
+    parser.add_argument(
+        "--plot", action="store_true", help="draw loss and accuracy into that folder"
+    )
     args = parser.parse_args(argv)
     try:
         as_device(args.device)
@@ -176,9 +183,7 @@ def train(args: argparse.Namespace) -> None:
     loader = DataLoader(training, args.batch_size, shuffle=True, seed=args.seed)
     rate = la.optim.CosineScheduler(epochs * len(loader), base_lr=args.lr or RATES[args.model])
     net(la.zeros((1, 28, 28, 1), "float32"))  # states the parameters' shapes
-    optimizer = la.optim.SGD(
-        net.parameters(), momentum=0.9, weight_decay=1e-4, lr_scheduler=rate
-    )
+    optimizer = la.optim.SGD(net.parameters(), momentum=0.9, weight_decay=1e-4, lr_scheduler=rate)
     target = args.out / f"{name}-{args.model}.safetensors"
     print(f"{args.model} on {name}: {len(training)} images to learn, {len(testing)} to test")
     losses: list[float] = []

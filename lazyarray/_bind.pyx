@@ -875,6 +875,16 @@ cdef class Compiled:
         return results
 
 
+def withdraw(uint64_t serial):
+    """Take what this thread has recorded after number `serial` off its pending work: it depends on placeholders."""
+    cdef void* at = recorder().newest
+    cdef Node node
+    while at != NULL and (<Node>at).serial > serial:
+        node = <Node>at
+        at = node.before
+        settle(node)
+
+
 def is_pinned(Node node):
     """Whether the node's memory is also seen from outside."""
     return node.pinned

@@ -26,6 +26,8 @@ cdef void var_written(VarState* var) noexcept nogil
 cdef int var_poison(VarState* var, object error) except -1
 # Waits (GIL released) until no pending write is left; raises the sticky error if poisoned. GIL held by the caller.
 cdef int var_wait(VarState* var) except -1
+# Same, until no pending task reads or writes it.
+cdef int var_settle(VarState* var) except -1
 
 # Waits, holding no lock, until the pending bounds (tasks, bytes) admit `tasks` more tasks of `nbytes` together.
 # Called with the GIL, before any runtime lock is taken. Inside a task it returns at once.

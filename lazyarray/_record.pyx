@@ -110,7 +110,7 @@ cdef ArrayBase wrap(Node node, bint is_scalar):
     cdef Storage storage = Storage.__new__(Storage)
     cdef ArrayBase array = new_array()
     cdef Recorder rec
-    storage.node = node
+    storage.node = node = unpinned(node)
     array.storage = storage
     array.shadow = shadow_of(node.type)
     array.is_scalar = is_scalar
@@ -124,6 +124,13 @@ cdef ArrayBase wrap(Node node, bint is_scalar):
     return array
 
 
+cdef inline Node unpinned(Node node):
+    # No Storage takes over memory that is also seen from outside.
+    if node.pinned and node.state == ISSUED:
+        return leaf(node.type, copied(node))
+    return node
+
+
 cdef int relieve(Recorder rec, Node node) except -1:
     # A loop is cut at the same place in every turn, so that it finds its plan.
     if rec.cut_known and rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
@@ -134,6 +141,11 @@ cdef int relieve(Recorder rec, Node node) except -1:
     rec.cut_lasti = node.lasti
     flush_live(rec)
     return 0
+
+
+def cut():
+    """Run all that this thread has recorded and that is still wanted, as at the bound."""
+    flush_live(recorder())
 
 
 cdef int run_now(Node node) except -1:
@@ -200,14 +212,15 @@ cdef bint is_moving(object shadow, Type kind):
 
 
 cdef bint covers(ArrayBase a):
-    # Every element of the Storage is seen once.
+    # Every element of the Storage is seen once: the strides are those of C order, permuted and perhaps negative.
     cdef Type kind = a.storage.node.type
-    cdef Py_ssize_t extent, stride
-    if a.moving or a.shadow.dtype is not kind.dtype or a.shadow.size != kind.size:
+    cdef Py_ssize_t extent, step, reach = kind.itemsize
+    if a.shadow.dtype is not kind.dtype or a.shadow.size != kind.size:
         return False
-    for extent, stride in zip(a.shadow.shape, a.shadow.strides):
-        if stride == 0 and extent > 1:
+    for step, extent in sorted([(abs(s), n) for s, n in zip(a.shadow.strides, a.shadow.shape) if n != 1]):
+        if step != reach:
             return False
+        reach *= extent
     return True
 
 
@@ -271,8 +284,11 @@ cdef object k_ordered(object op, tuple values):
     cdef ArrayBase a, result
     for value in values:
         if cnp.PyArray_Check(value):
-            value = from_numpy(value)
-        elif not isinstance(value, ArrayBase):
+            ndim = max(ndim, value.ndim)
+            shadows.append(value)
+            operands.append(from_numpy(value))
+            continue
+        if not isinstance(value, ArrayBase):
             value = operand(value)
             if value is None:
                 return NotImplemented
@@ -355,7 +371,7 @@ cdef int set_node(Storage storage, Node node) except -1:
             node = operators["positive"](node)
         node.taped = False
         node.variable = storage.variable
-    storage.node = node
+    storage.node = unpinned(node)
     return 0
 
 
@@ -381,6 +397,8 @@ cdef int write(ArrayBase a, Node value, str op) except -1:
         if whole and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a.shadow):
             new = view_node(value, node.type.shape, contiguous(node.type.shape, node.type.itemsize), 0, False, node.type.dtype)
         else:
+            if whole and node.state == PENDING:     # nobody needs to compute what is overwritten
+                node = make(_ir.registry["empty"], (), None, node.type, 0)
             new = make(
                 _ir.registry["update"], (node, value),
                 (shape, a.shadow.strides, a.moving, whole, a.shadow.dtype), node.type, a.offset,
@@ -578,8 +596,8 @@ def alias_numpy(object source):
     if not source.flags.c_contiguous:
         raise ValueError("asarray: only C-contiguous memory can be shared; pass copy=None")
     node = leaf(kind, foreign_buffer(cnp.PyArray_DATA(<cnp.ndarray>source), kind.nbytes, source))
-    node.pinned = True
     array = wrap(node, False)
+    node.pinned = True
     array.storage.pins = 1          # for as long as the array lives
     if not source.flags.writeable:
         shadow = array.shadow.view()
@@ -744,7 +762,7 @@ cdef class ArrayBase:
     @property
     def T(self):
         """The transposed view."""
-        return view_of(self, self.shadow.T)
+        return seen(self, self.shadow.T)
 
     def __len__(self):
         return len(self.shadow)
@@ -998,6 +1016,7 @@ cdef object inplace(str name, ArrayBase a, object other):
     op = operators[name]
     if a.is_scalar:
         return elementwise2(op, a, other)
+    check_writeable(a, name)
     result = elementwise2(op, a, other)
     if result is NotImplemented:
         return NotImplemented
@@ -1016,6 +1035,11 @@ cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
              "'same_kind'", "Use an output array of that dtype, or astype.")
     write(a, node_of(result), op)
     return 0
+
+
+def writeable(ArrayBase a, str op):
+    """Raise ValueError for a read-only View."""
+    check_writeable(a, op)
 
 
 def store(ArrayBase a, ArrayBase result, str op):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,13 +16,15 @@ from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 from lazyarray.ops import indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
+Casting = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
 
 
 class Array(ArrayBase):
     """A recorded n-dimensional array with NumPy's semantics.
 
-    Operations return at once; a value is computed when it is observed (printed, converted to NumPy, compared in an
-    ``if``), when `wait` or `la.eval` asks, or when much is pending. Make one with `la.array` and its kin.
+    Operations return at once; a value is computed when it is observed (printed, converted to NumPy,
+    compared in an ``if``), when `wait` or `la.eval` asks, or when much is pending. Make one with
+    `la.array` and its kin.
     """
 
     __slots__ = ()
@@ -93,7 +95,7 @@ class Array(ArrayBase):
         out = options.pop("out", None)
         if method != "__call__" or op is None or options:
             return NotImplemented
-        result = _record.apply(op, *inputs)
+        result = _record.apply(op, *inputs) if ufunc.signature is None else on_nodes(op, *inputs)
         if result is NotImplemented or out is None:
             return result
         if isinstance(out[0], ArrayBase):
@@ -205,7 +207,7 @@ class Array(ArrayBase):
         return result.transpose(np.argsort(order))
 
     def astype(
-        self, dtype: Any, order: str = "K", casting: str = "unsafe", copy: bool = True
+        self, dtype: Any, order: str = "K", casting: Casting = "unsafe", copy: bool = True
     ) -> Array:
         """Return the elements converted to `dtype`.
 
@@ -217,7 +219,8 @@ class Array(ArrayBase):
         wanted = canonical(dtype, "astype")
         if not np.can_cast(self.dtype, wanted, casting):
             raise TypeError(
-                f"Cannot cast array data from {self.dtype!r} to {wanted!r} according to the rule {casting!r}"
+                f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
+                f"according to the rule {casting!r}"
             )
         if wanted == self.dtype:
             return self.copy("K") if copy else self
@@ -242,7 +245,7 @@ class Array(ArrayBase):
         """Return the value cut off from any gradient."""
         return from_node(registry["stop_gradient"](to_node(self)), self.is_scalar)
 
-    def searchsorted(self, v: Any, side: str = "left") -> Array:
+    def searchsorted(self, v: Any, side: Literal["left", "right"] = "left") -> Array:
         """Return where elements of `v` would be inserted to keep the order."""
         return asarray(np.searchsorted(_record.peek_numpy(self), np.asarray(v), side))
 
@@ -266,7 +269,8 @@ def array(
     dtype : dtype, optional
         Default: NumPy's choice (float64 for Python floats).
     copy : bool or None, default True
-        False shares the memory of a C-contiguous NumPy array or a lazyarray array, and raises ValueError where it cannot.
+        False shares the memory of a C-contiguous NumPy array or a lazyarray array, and raises
+        ValueError where it cannot.
     ndmin : int, default 0
         Axes of extent 1 are put in front until there are that many.
     device : Device or str, optional
@@ -316,9 +320,9 @@ def asarray(
     source: Any, dtype: Any = None, *, copy: bool | None = None, device: Any = None
 ) -> Array:
     """Return `source` itself where it is an array of that dtype, else make one."""
-    if isinstance(source, ArrayBase) and not copy and not source.is_scalar:
-        if dtype is None or canonical(dtype, "asarray") == source.dtype:
-            return source
+    shared = isinstance(source, ArrayBase) and not copy and not source.is_scalar
+    if shared and (dtype is None or canonical(dtype, "asarray") == source.dtype):
+        return source
     return array(source, dtype, copy=copy, device=device)
 
 
@@ -329,7 +333,7 @@ as_device = device.as_device
 
 
 def foreign_operand(value: Any) -> Any:
-    """A Node for a NumPy scalar or array, a list, or another array-like; None for what is not array-like."""
+    """A Node for a NumPy scalar or array, a list, or another array-like; else None."""
     if isinstance(value, bool | np.generic):
         data = np.asarray(value)
         return _ir.scalar(data[()], canonical(data.dtype, "operand"))
@@ -367,11 +371,13 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
 
 def matmul(a: Any, b: Any) -> Any:
     """The ``@`` operator."""
-    left = to_node(a) if isinstance(a, ArrayBase) else foreign_operand(a)
-    right = to_node(b) if isinstance(b, ArrayBase) else foreign_operand(b)
-    if left is None or right is None:
-        return NotImplemented
-    return from_node(registry["matmul"](left, right))
+    return on_nodes(registry["matmul"], a, b)
+
+
+def on_nodes(op: Callable[..., Node], *operands: Any) -> Any:
+    """What an op makes of whole operands; NotImplemented where one is not array-like."""
+    nodes = [to_node(x) if isinstance(x, ArrayBase) else foreign_operand(x) for x in operands]
+    return NotImplemented if None in nodes else from_node(op(*nodes))
 
 
 def nonzero(mask: Any) -> tuple[Any, ...]:
@@ -405,7 +411,7 @@ def advanced_read(target: Array, key: Any) -> Array:
 
 
 def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
-    """Check index arrays whose values are at hand; the others are checked when they are computed."""
+    """Check index arrays whose values are at hand; others are checked when they are computed."""
     for axis, each in zip(index.axes, index.arrays, strict=True):
         if isinstance(each, np.ndarray) and each.size:
             low, high = int(each.min()), int(each.max())
@@ -422,7 +428,8 @@ def advanced_write(target: Array, key: Any, value: Any) -> None:
     masked = is_mask(key, target.shape)
     if masked and value.ndim > 1:
         raise DTypeError(
-            f"setitem: assignment by a boolean array takes 0 or 1 axes, the value has shape {value.shape}"
+            "setitem: assignment by a boolean array takes 0 or 1 axes, "
+            f"the value has shape {value.shape}"
         )
     if masked and value.size == 1:
         old = to_node(target)
@@ -448,9 +455,9 @@ def is_mask(key: Any, shape: tuple[int, ...]) -> bool:
 
 
 def evaluate(*arrays: Any) -> None:
-    """Start computing arrays (or nested lists, tuples and dicts of them) on the engine, and return at once.
+    """Start computing arrays (or nested lists, tuples and dicts of them); return at once.
 
-    One flush computes them together, so what they share is computed once.
+    One flush computes them together on the engine, so what they share is computed once.
     """
     runtime.flush([_record.storage_node(a) for a in flatten(arrays)])
 

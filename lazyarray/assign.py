@@ -52,10 +52,12 @@ class Assignment:
         return program
 
     def new_slot(self, slot: Slot) -> int:
+        """Add a slot, and return its number."""
         self.slots.append(slot)
         return len(self.slots) - 1
 
     def fresh(self, nbytes: int) -> int:
+        """A slot of that size that nobody reads any more, else a new one."""
         spare = self.free.get(nbytes)
         if spare:
             return spare.pop()
@@ -75,6 +77,7 @@ class Assignment:
         return True
 
     def retire(self, group: Group, turn: int) -> None:
+        """Free the slots that nobody reads after this group."""
         for root in {r for place in members(group) for r in self.lowering.read_roots(place)}:
             if self.last_use[root] == turn and root in self.slot_of and self.owned(root):
                 slot = self.slot_of[root]
@@ -82,9 +85,11 @@ class Assignment:
                     self.free.setdefault(self.slots[slot].nbytes, []).append(slot)
 
     def dies(self, root: int, turn: int) -> bool:
+        """Whether `root` is read for the last time and its slot may be overwritten."""
         return self.last_use[root] == turn and self.owned(root)
 
     def emit(self, group: Group, turn: int) -> None:
+        """Make the tasks of a group."""
         self.taken = {}
         if group.kind == NATIVE:
             self.emit_native(group.nodes[0], turn)
@@ -94,7 +99,10 @@ class Assignment:
     def begin_update(
         self, place: int, base: int, turn: int, covers: bool, also: tuple[int, ...] = ()
     ) -> int:
-        """The slot an update writes: its base's, where that dies here and is not `also` read, else a copy."""
+        """The slot an update writes: its base's where that dies here, else a copy.
+
+        What the task reads besides is in `also`: such a base is copied, too.
+        """
         root = self.lowering.access(base).root
         wanted = self.graph.types[place].nbytes
         if (
@@ -110,11 +118,12 @@ class Assignment:
         return out
 
     def on_empty(self, place: int) -> bool:
-        """Whether an update is the first write to an empty value, and so depends on nothing that was there."""
+        """Whether an update is the first write to an empty value: nothing there is worth a copy."""
         root = self.lowering.access(self.graph.inputs[place][0]).root
         return root >= 0 and self.graph.ops[root].kind == EMPTY
 
     def copy_task(self, root: int, out: int, place: int) -> Task:
+        """The task that copies a stored value to slot `out`."""
         kind = self.lowering.type_of(root)
         strides = (kind.itemsize,)
         operand = (0, strides, kind.itemsize)
@@ -127,9 +136,11 @@ class Assignment:
         )
 
     def vars(self, slots: list[int]) -> list[int]:
+        """The slots among these that the engine has to order; constants never change."""
         return sorted({s for s in slots if not self.slots[s].const})
 
     def emit_elementwise(self, group: Group, turn: int) -> None:
+        """Make the task of an elementwise program."""
         program = ElementwiseProgram(self.lowering, group)
         if group.update is not None:
             self.emit_update(program, group, turn)
@@ -153,9 +164,10 @@ class Assignment:
         self.tasks.append(Task(kernel, None, args, reads, writes, group.nodes[-1], program.label()))
 
     def emit_update(self, program: ElementwiseProgram, group: Group, turn: int) -> None:
+        """Let an update's value be written through its View."""
         place = group.update
         assert place is not None
-        shape, strides, moving, covers, dtype = self.graph.attrs[place]
+        _, strides, moving, covers, dtype = self.graph.attrs[place]
         old, value = self.graph.inputs[place]
         if group.nodes[0] == place:
             seen = self.lowering.access(value)
@@ -172,9 +184,10 @@ class Assignment:
         for node in group.nodes:
             if node != value and node != place and program.leaves_group(node):
                 program.add_output(node)
-        self.place_outputs(program, turn, skip=1)
+        self.place_outputs(program, turn)
 
     def detour(self, seen: Access, place: int) -> Access:
+        """How an operand is read after a copy to a slot of its own."""
         size = seen.itemsize
         strides = c_strides(seen.shape, size)
         nbytes = size
@@ -185,24 +198,18 @@ class Assignment:
             seen.shape, [(0, seen.strides, size)], [(0, strides, size)], [size], [], label="copy"
         )
         source = self.slot(seen.root)
-        self.tasks.append(
-            Task(
-                kernel,
-                None,
-                [(source, seen.offsets), (out, ())],
-                self.vars([source]),
-                [out],
-                place,
-                "copy",
-            )  # fmt: skip
-        )
+        args = [(source, seen.offsets), (out, ())]
+        self.tasks.append(Task(kernel, None, args, self.vars([source]), [out], place, "copy"))
         self.detours += 1
         root = -len(self.graph.leaf_types) - self.detours
         self.slot_of[root] = out
         return Access(root, seen.shape, strides, (), size)
 
-    def place_outputs(self, program: ElementwiseProgram, turn: int, skip: int = 0) -> None:
-        """Give each result a slot: that of an input which dies here and is read in step with it, else a fresh one."""
+    def place_outputs(self, program: ElementwiseProgram, turn: int) -> None:
+        """Give each result a slot.
+
+        It is that of an input which dies here and is read in step with it, else a fresh one.
+        """
         for node, position in program.written:
             kind = self.graph.types[node]
             slot = None
@@ -226,6 +233,7 @@ class Assignment:
             program.targets.append((slot, ()))
 
     def emit_native(self, place: int, turn: int) -> None:
+        """Make the task of an array op."""
         graph = self.graph
         op = graph.ops[place]
         kind = graph.types[place]
@@ -262,21 +270,8 @@ class Assignment:
             args.append((scratch, ()))
             writes.append(scratch)
             self.free.setdefault(kernel.scratch_bytes, []).append(scratch)
-        self.tasks.append(
-            Task(
-                kernel,
-                None if kernel is not None else op.function,
-                args,
-                reads,
-                writes,
-                place,
-                op.name,
-                arrays,
-                op,
-            )  # fmt: skip
-        )
-        if kernel is None:
-            self.tasks[-1].function = (op.function, attrs)
+        function = (op.function, attrs) if kernel is None else None
+        self.tasks.append(Task(kernel, function, args, reads, writes, place, op.name, arrays, op))
 
 
 class ElementwiseProgram:
@@ -306,6 +301,7 @@ class ElementwiseProgram:
                 self.compute(node)
 
     def count_uses(self) -> dict[int, int]:
+        """How often the group reads each value."""
         uses: dict[int, int] = {}
         for node in self.group.nodes:
             for source in self.graph.inputs[node]:
@@ -313,6 +309,7 @@ class ElementwiseProgram:
         return uses
 
     def label(self) -> str:
+        """The names of the steps."""
         return "+".join(self.names) if self.names else "copy"
 
     def leaves_group(self, node: int) -> bool:
@@ -350,6 +347,7 @@ class ElementwiseProgram:
         return found
 
     def compute(self, node: int) -> None:
+        """Add the step of one node."""
         graph = self.graph
         op = graph.ops[node]
         if op.kind == VIEW:
@@ -375,6 +373,7 @@ class ElementwiseProgram:
             self.drop(source)
 
     def load_index(self) -> int:
+        """The register of the flat index."""
         if self.index_register is None:
             self.index_register = len(self.registers)
             self.registers.append(8)
@@ -382,6 +381,7 @@ class ElementwiseProgram:
         return self.index_register
 
     def take_register(self, node: int) -> int:
+        """The register a node is computed into."""
         size = self.graph.types[node].itemsize
         spare = self.spare.get(size)
         if spare and not self.leaves_group(node) and not self.feeds_update(node):
@@ -390,10 +390,12 @@ class ElementwiseProgram:
         return len(self.registers) - 1
 
     def feeds_update(self, node: int) -> bool:
+        """Whether the group's update writes the value of this node."""
         update = self.group.update
         return update is not None and self.graph.inputs[update][1] == node
 
     def drop(self, source: int) -> None:
+        """Count one use of a value as done; after the last, its register is free."""
         if source not in self.step_of:
             return
         self.uses[source] -= 1
@@ -406,11 +408,13 @@ class ElementwiseProgram:
             self.spare.setdefault(size, []).append(self.register_of[source])
 
     def finish(self) -> None:
+        """Add the outputs of a program without an update."""
         for node in self.group.nodes:
             if self.leaves_group(node):
                 self.add_output(node)
 
     def add_output(self, node: int) -> None:
+        """Store the value of a node."""
         kind = self.graph.types[node]
         strides = c_strides(kind.shape, kind.itemsize)
         self.outputs.append((self.register_of[node], strides, kind.itemsize))

@@ -190,7 +190,10 @@ def tape(heads: Sequence[Node]) -> list[Node]:
 
 
 def leading_to(order: Sequence[Node], wanted: Sequence[Node]) -> set[int]:
-    """The serial numbers of wanted nodes, and of those of `order` that depend on one, or may: their tape is gone."""
+    """The serial numbers of wanted nodes, and of those of `order` that depend on one.
+
+    A node whose tape is gone counts: it may depend on one.
+    """
     needed = {x.serial for x in wanted}
     for node in order:
         if node.released or any(x.serial in needed for x in sources(node)):
@@ -233,7 +236,8 @@ def require_tape(node: Node) -> None:
         fail(
             GradientError,
             "backward",
-            f"the tape of {node.op.name} (recorded at {node.where}) was released by an earlier backward",
+            f"the tape of {node.op.name} (recorded at {node.where}) was released by an earlier "
+            "backward",
             "Pass retain_graph=True to that one, or cut the value off with la.stop_gradient.",
         )
 

@@ -1,4 +1,4 @@
-"""Gradients of arrays: recording scopes, `backward`, `grad`, and functions with a gradient of their own."""
+"""Gradients of arrays: recording scopes, `backward`, `grad`, functions with their own gradient."""
 
 from __future__ import annotations
 
@@ -144,11 +144,19 @@ def attach_grad(self: Array, grad_req: str = "write") -> None:
     DTypeError
         When the array is not floating or complex.
     """
-    require(grad_req in REQUESTS, OptionError, "attach_grad",
-            f"grad_req is {grad_req!r}, expected one of {', '.join(REQUESTS)}")  # fmt: skip
-    require(is_inexact(self.dtype), DTypeError, "attach_grad",
-            f"only floating values have gradients, the array is {self.dtype}",
-            "Convert it with astype('float32').")  # fmt: skip
+    require(
+        grad_req in REQUESTS,
+        OptionError,
+        "attach_grad",
+        f"grad_req is {grad_req!r}, expected one of {', '.join(REQUESTS)}",
+    )
+    require(
+        is_inexact(self.dtype),
+        DTypeError,
+        "attach_grad",
+        f"only floating values have gradients, the array is {self.dtype}",
+        "Convert it with astype('float32').",
+    )
     _record.set_variable(self, None if grad_req == "null" else Gradient(grad_req))
 
 
@@ -175,11 +183,19 @@ def mark_variables(
     for x, g, request in zip(variables, gradients, requests, strict=True):
         whole = storage_node(x)
         same = shadow(x) is shadow(from_node(whole, False)) and storage_node(g).shape == x.shape
-        require(same and g.shape == x.shape, ShapeError, "mark_variables",
-                f"a variable of shape {x.shape} and a gradient of shape {g.shape}: both must be whole "
-                "arrays of one shape")  # fmt: skip
-        require(g.dtype == x.dtype, DTypeError, "mark_variables",
-                f"the variable is {x.dtype}, its gradient {g.dtype}")  # fmt: skip
+        require(
+            same and g.shape == x.shape,
+            ShapeError,
+            "mark_variables",
+            f"a variable of shape {x.shape} and a gradient of shape {g.shape}: both must be whole "
+            "arrays of one shape",
+        )
+        require(
+            g.dtype == x.dtype,
+            DTypeError,
+            "mark_variables",
+            f"the variable is {x.dtype}, its gradient {g.dtype}",
+        )
         attach_grad(x, request)
         gradient = _record.variable_of(x)
         if gradient is not None:
@@ -187,7 +203,7 @@ def mark_variables(
 
 
 def get_grad(self: Array) -> Array | None:
-    """The gradient that `backward` left, of this array's shape and dtype; None without `attach_grad`."""
+    """The gradient that `backward` left, of this array's shape; None without `attach_grad`."""
     gradient = _record.variable_of(self)
     return None if gradient is None else as_seen(gradient.of(storage_node(self)), self)
 
@@ -218,8 +234,12 @@ def cotangents_of(heads: list[Array], given: Any) -> list[Node | None]:
     if given is None:
         return [None] * len(heads)
     parts = as_list(given) if not np.isscalar(given) else [given]
-    require(len(parts) == len(heads), ShapeError, "backward",
-            f"{len(heads)} heads, but {len(parts)} gradients of heads")  # fmt: skip
+    require(
+        len(parts) == len(heads),
+        ShapeError,
+        "backward",
+        f"{len(heads)} heads, but {len(parts)} gradients of heads",
+    )
     return [
         None if part is None else to_node(asarray(part, getattr(part, "dtype", head.dtype)))
         for head, part in zip(heads, parts, strict=True)
@@ -232,7 +252,7 @@ def backward(
     retain_graph: bool = False,
     train_mode: bool = True,
 ) -> None:
-    """Record the gradients of `heads` by every array with `attach_grad`, and leave them in its `grad`.
+    """Record the gradients of `heads` by all arrays with `attach_grad`, and leave them in `grad`.
 
     Nothing is computed before a value is needed.
 
@@ -320,12 +340,18 @@ def grad(
     targets = [storage_node(v) for v in wanted]
     retain = create_graph if retain_graph is None else retain_graph
     with Scope(create_graph, train_mode):
-        found = by_serial(autodiff.gradients([to_node(h) for h in heads], given, targets, retain=retain))
+        found = by_serial(
+            autodiff.gradients([to_node(h) for h in heads], given, targets, retain=retain)
+        )
     results = []
     for place, (variable, target) in enumerate(zip(wanted, targets, strict=True)):
         if target.serial not in found:
-            fail(GradientError, "grad", f"no head depends on variable {place}, of shape {variable.shape}",
-                 "Give it attach_grad() before it is used inside autograd.record(), or leave it out.")  # fmt: skip
+            fail(
+                GradientError,
+                "grad",
+                f"no head depends on variable {place}, of shape {variable.shape}",
+                "Give it attach_grad() before it is used in autograd.record(), or leave it out.",
+            )
         results.append(as_seen(from_node(found[target.serial], variable.is_scalar), variable))
     return results[0] if isinstance(variables, ArrayBase) else results
 
@@ -386,9 +412,15 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} does not define backward")
 
     def __call__(self, *inputs: Any) -> Any:
+        """Run `forward`, and tie its outputs to the inputs by `backward`."""
         name = type(self).__name__
-        require(not self.used, GradientError, name, "this instance has been called already",
-                "Make a new one for every call: it keeps what one backward needs.")  # fmt: skip
+        require(
+            not self.used,
+            GradientError,
+            name,
+            "this instance has been called already",
+            "Make a new one for every call: it keeps what one backward needs.",
+        )
         self.used = True
         arrays = [asarray(x) for x in inputs]
         nodes = [to_node(x) for x in arrays]
@@ -415,6 +447,7 @@ class Call:
         self.outputs = outputs if saved else None
 
     def __call__(self, cotangents: list[Node | None]) -> list[Node | None]:
+        """Return the inputs' cotangents."""
         given = [
             from_node(full(shape, 0, dtype) if g is None else g)
             for (shape, dtype), g in zip(self.types, cotangents, strict=True)
@@ -431,6 +464,7 @@ class Call:
 
     def tracked(self, values: tuple[Node, ...]) -> tuple[Node, ...]:
         """Saved values, the outputs among them tied to the inputs by this same backward."""
+        assert self.outputs is not None
         again = autodiff.custom_call(self.inputs, self.outputs, self, type(self.function).__name__)
         by_output = {y.serial: tied for y, tied in zip(self.outputs, again, strict=True)}
         return tuple(by_output.get(node.serial, node) for node in values)
@@ -448,14 +482,20 @@ def mapped(tree: Any, change: Callable[[Array], Any]) -> Any:
     return change(asarray(tree))
 
 
-def variables_for(name: str, args: Sequence[Any], places: Sequence[int]) -> tuple[list[Any], list[Node]]:
+def variables_for(
+    name: str, args: Sequence[Any], places: Sequence[int]
+) -> tuple[list[Any], list[Node]]:
     """The arguments with fresh variables at `places`, and the Nodes of these variables in order."""
     nodes: list[Node] = []
 
     def fresh(x: Array) -> Array:
-        require(is_inexact(x.dtype), DTypeError, name,
-                f"only floating arguments have gradients, got {x.dtype} of shape {x.shape}",
-                "Convert it with astype, or leave it out of argnums.")  # fmt: skip
+        require(
+            is_inexact(x.dtype),
+            DTypeError,
+            name,
+            f"only floating arguments have gradients, got {x.dtype} of shape {x.shape}",
+            "Convert it with astype, or leave it out of argnums.",
+        )
         node = autodiff.alias(to_node(x))
         node.variable = Gradient("null")
         nodes.append(node)
@@ -463,8 +503,12 @@ def variables_for(name: str, args: Sequence[Any], places: Sequence[int]) -> tupl
 
     changed = list(args)
     for place in places:
-        require(-len(args) <= place < len(args), OptionError, name,
-                f"argnums names argument {place}, but the call has {len(args)}")  # fmt: skip
+        require(
+            -len(args) <= place < len(args),
+            OptionError,
+            name,
+            f"argnums names argument {place}, but the call has {len(args)}",
+        )
         changed[place] = mapped(args[place], fresh)
     return changed, nodes
 
@@ -478,13 +522,10 @@ def pulled_back(
     heads: list[Node], given: list[Node | None], nodes: list[Node], retain: bool
 ) -> Iterator[Array]:
     """The gradients by `nodes`, zeros where the heads do not depend on one."""
-    if not any(head.tracked for head in heads):
-        return iter([from_node(full(node.shape, 0, node.dtype)) for node in nodes])
-    heads, given = zip(*[(h, g) for h, g in zip(heads, given, strict=True) if h.tracked], strict=True)
+    pairs = [(h, g) for h, g in zip(heads, given, strict=True) if h.tracked]
+    heads, given = [h for h, _ in pairs], [g for _, g in pairs]
     found = by_serial(autodiff.gradients(heads, given, nodes, retain=retain))
-    return iter(
-        [from_node(found.get(n.serial) or full(n.shape, 0, n.dtype)) for n in nodes]
-    )
+    return iter([from_node(found.get(n.serial) or full(n.shape, 0, n.dtype)) for n in nodes])
 
 
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -517,9 +558,16 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
             changed, nodes = variables_for("grad", args, places)
             value = fn(*changed, **options)
         scalar = isinstance(value, ArrayBase) and value.ndim == 0 and is_inexact(value.dtype)
-        kind = f"{value.dtype} {value.shape}" if isinstance(value, ArrayBase) else type(value).__name__
-        require(scalar, GradientError, "grad", f"fn must return a floating array of shape (), got {kind}",
-                "Sum it, or use la.vjp.")  # fmt: skip
+        kind = (
+            f"{value.dtype} {value.shape}" if isinstance(value, ArrayBase) else type(value).__name__
+        )
+        require(
+            scalar,
+            GradientError,
+            "grad",
+            f"fn must return a floating array of shape (), got {kind}",
+            "Sum it, or use la.vjp.",
+        )
         # What an outer recording will walk has to stay.
         with Scope(outer, None):
             found = pulled_back([to_node(value)], [None], nodes, retain=outer)
@@ -574,15 +622,19 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple
     def pull(cotangents: Any) -> tuple[Any, ...]:
         given: list[Node] = []
         mapped(cotangents, lambda g: given.append(to_node(g)))
-        require(len(given) == len(heads), ShapeError, "vjp",
-                f"fn returned {len(heads)} arrays, got {len(given)} cotangents")  # fmt: skip
+        require(
+            len(given) == len(heads),
+            ShapeError,
+            "vjp",
+            f"fn returned {len(heads)} arrays, got {len(given)} cotangents",
+        )
         with Scope(outer or is_recording(), None):
             return regrouped(primals, places, pulled_back(heads, list(given), nodes, retain=True))
 
     return value, pull
 
 
-Array.attach_grad = attach_grad  # type: ignore[attr-defined]
-Array.backward = backward_method  # type: ignore[attr-defined]
-Array.zero_grad = zero_grad  # type: ignore[attr-defined]
-Array.grad = property(get_grad)  # type: ignore[attr-defined]
+Array.attach_grad = attach_grad
+Array.backward = backward_method
+Array.zero_grad = zero_grad
+Array.grad = property(get_grad)

@@ -17,7 +17,7 @@ SUPPORTED = (BOOL, *INTEGERS, *FLOATS, *COMPLEXES)
 
 NUMBER = {dtype: number for number, dtype in enumerate(SUPPORTED)}
 INTP = np.dtype(np.int64)
-REAL_OF = {np.dtype(np.complex64): FLOATS[1], np.dtype(np.complex128): FLOATS[2]}
+REAL_OF: dict[np.dtype, np.dtype] = dict(zip(COMPLEXES, FLOATS[1:], strict=True))
 
 
 def canonical(dtype: object, op: str = "dtype") -> np.dtype:

@@ -19,6 +19,53 @@ from lazyarray.ops import elementwise, shaping
 from .array import Array, asarray, node
 from .device import as_device
 from .lift import LIFTED
+from .observers import nonzero
+
+__all__ = [
+    "arange",
+    "array_split",
+    "astype",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
+    "broadcast_to",
+    "copy",
+    "diagonal",
+    "empty",
+    "empty_like",
+    "expand_dims",
+    "eye",
+    "flip",
+    "fliplr",
+    "flipud",
+    "full",
+    "full_like",
+    "identity",
+    "imag",
+    "linspace",
+    "matrix_transpose",
+    "meshgrid",
+    "moveaxis",
+    "ndim",
+    "ones",
+    "ones_like",
+    "permute_dims",
+    "ravel",
+    "real",
+    "reshape",
+    "rollaxis",
+    "rot90",
+    "shape",
+    "size",
+    "split",
+    "squeeze",
+    "swapaxes",
+    "transpose",
+    "where",
+    "zeros",
+    "zeros_like",
+]
 
 # ---- creation
 
@@ -181,9 +228,14 @@ def meshgrid(
 # ---- views
 
 
+def as_it_is(a: Any) -> Array:
+    """Arrays and scalars themselves, what else is array-like as an array."""
+    return a if isinstance(a, Array) else asarray(a)
+
+
 def reshape(a: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """Return the elements in another shape: a view where NumPy gives one."""
-    return asarray(a).reshape(shape, order=order, copy=copy)
+    return as_it_is(a).reshape(shape, order=order, copy=copy)
 
 
 def ravel(a: Any, order: str = "C") -> Array:
@@ -196,7 +248,7 @@ def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
 
     @functools.wraps(function)
     def view(a: Any, *args: Any, **options: Any) -> Array:
-        a = a if isinstance(a, Array) else asarray(a)
+        a = as_it_is(a)
         return seen(a, function(shadow(a), *args, **options))
 
     view.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
@@ -255,12 +307,12 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
 
 def real(val: Any) -> Array:
     """Return the real part: a view of complex data."""
-    return asarray(val).real
+    return as_it_is(val).real
 
 
 def imag(val: Any) -> Array:
     """Return the imaginary part: a view of complex data."""
-    return asarray(val).imag
+    return as_it_is(val).imag
 
 
 def copy(a: Any, order: str = "K") -> Array:
@@ -274,10 +326,11 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Array:
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
-    """Return elements of `x` where `condition` holds and of `y` elsewhere; with one argument, as `nonzero`."""
-    if x is None and y is None:
-        from .observers import nonzero
+    """Return elements of `x` where `condition` holds and of `y` elsewhere.
 
+    With one argument, as `nonzero`.
+    """
+    if x is None and y is None:
         return nonzero(condition)
     if x is None or y is None:
         raise ValueError("where: either both or neither of x and y should be given")

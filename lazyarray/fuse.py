@@ -1,4 +1,4 @@
-"""Which views are read in place, which nodes become one task, and in which order tasks are pushed."""
+"""Which views are read in place, which nodes become one task, in which order tasks are pushed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Lowering:
     # ---- resolve
 
     def type_of(self, source: int) -> Any:
+        """Shape and dtype of a node's or a leaf's value."""
         return self.graph.types[source] if source >= 0 else self.graph.leaf_types[-source - 1]
 
     def is_const(self, source: int) -> bool:
+        """Whether a source is a leaf that never changes."""
         return source < 0 and self.graph.leaf_const[-source - 1]
 
     def access(self, source: int) -> Access:
@@ -49,6 +51,7 @@ class Lowering:
         return found
 
     def resolve(self) -> None:
+        """Decide which views are read where their base is, and which are copied."""
         graph = self.graph
         for place, op in enumerate(graph.ops):
             if op.kind != VIEW:
@@ -69,7 +72,7 @@ class Lowering:
                 self.store_view(graph.inputs[place][0])
 
     def shares_buffer(self, place: int) -> bool:
-        # A kept view of a whole value needs no copy: both nodes hold the same buffer.
+        """Whether a kept view needs no copy: it is a whole value, so both hold the same buffer."""
         seen = self.alias[place]
         return (
             seen.whole
@@ -86,6 +89,7 @@ class Lowering:
         self.copied[source] = self.alias.pop(source)
 
     def store_view(self, source: int) -> None:
+        """Let a value be copied unless it is the whole of a stored one."""
         seen = self.access(source)
         # An empty view is whole, too, but not what it is a view of.
         same = seen.whole and self.type_of(seen.root).nbytes == self.type_of(source).nbytes
@@ -93,7 +97,7 @@ class Lowering:
             self.store(source)
 
     def compose(self, place: int) -> Access | None:
-        """The access of a view node through what its base is read from, or None where the two do not compose."""
+        """How a view is read from what its base is read from; None where the two do not compose."""
         graph = self.graph
         strides, moving = graph.attrs[place]
         kind = graph.types[place]
@@ -133,6 +137,7 @@ class Lowering:
                 self.store(source)
 
     def takes(self, op: Any, i: int, seen: Access, attrs: dict[str, Any]) -> bool:
+        """Whether an array op can read input `i` where it is."""
         if seen.strides == c_strides(seen.shape, seen.itemsize):
             return True
         return op.accepts is not None and bool(
@@ -142,6 +147,7 @@ class Lowering:
     # ---- fuse
 
     def fuse(self) -> None:
+        """Put each stored node into a group."""
         graph = self.graph
         for place, op in enumerate(graph.ops):
             if not self.stored[place] or op.kind == EMPTY:
@@ -165,18 +171,21 @@ class Lowering:
         return found
 
     def read_roots(self, place: int) -> list[int]:
+        """The stored values that a node reads."""
         copied = self.copied.get(place)
         if copied is not None:
             return [copied.root]
         return [self.access(source).root for source in self.graph.inputs[place]]
 
     def closure(self, groups: set[int]) -> int:
+        """The bit set of these groups and all they need."""
         bits = 0
         for number in groups:
             bits |= self.groups[number].needs | (1 << number)
         return bits
 
     def open_group(self, place: int, needs: set[int]) -> None:
+        """Start a group with one node."""
         op = self.graph.ops[place]
         kind = ELEMENTWISE if op.kind == VIEW else op.kind
         shape = self.graph.types[place].shape
@@ -188,6 +197,7 @@ class Lowering:
         self.group_of[place] = group.number
 
     def joinable(self, place: int, needs: set[int]) -> Group | None:
+        """The largest group among the node's inputs that may compute it as well."""
         shape = self.graph.types[place].shape
         best = None
         for source in self.graph.inputs[place]:
@@ -204,7 +214,10 @@ class Lowering:
         return best
 
     def looks_into(self, places: list[int], group: Group) -> bool:
-        """Whether one of `places` reads a value of `group` through a view, which asks for the stored value."""
+        """Whether one of `places` reads a value of `group` through a view.
+
+        Such a read asks for the stored value: it cannot join the group.
+        """
         for place in places:
             for source in self.graph.inputs[place]:
                 root = self.access(source).root
@@ -217,6 +230,7 @@ class Lowering:
         return False
 
     def can_take(self, group: Group, shape: tuple[int, ...]) -> bool:
+        """Whether a group has room for elementwise nodes of this shape."""
         return (
             group.kind == ELEMENTWISE
             and group.update is None
@@ -226,6 +240,7 @@ class Lowering:
         )
 
     def join(self, group: Group, place: int, needs: set[int]) -> None:
+        """Add a node to a group, and merge with it the other groups that the node reads."""
         self.grow(group, self.closure(needs - {group.number}))
         group.nodes.append(place)
         self.group_of[place] = group.number
@@ -259,6 +274,7 @@ class Lowering:
                 other.needs |= bits
 
     def merge(self, group: Group, other: Group) -> None:
+        """Move the nodes of one group to another."""
         group.nodes = sorted(group.nodes + other.nodes)
         group.needs = (group.needs | other.needs) & ~(1 << other.number) & ~(1 << group.number)
         for place in other.nodes:
@@ -271,7 +287,10 @@ class Lowering:
                 each.needs |= group.needs
 
     def absorb(self, place: int, needs: set[int]) -> bool:
-        """Let the group that computes an update's value write it through the View, where nothing else wants it."""
+        """Let the group that computes an update's value write it through the View.
+
+        Only where nothing else wants the value.
+        """
         graph = self.graph
         old, value = graph.inputs[place]
         if value < 0 or not self.stored[value] or graph.kept[value] or self.group_of[value] < 0:
@@ -366,6 +385,7 @@ class Lowering:
         return None
 
     def depends(self, group: Group, other: Group) -> bool:
+        """Whether `group` needs `other`."""
         return bool(group.needs >> other.number & 1)
 
     def kept_root(self, place: int) -> int:

@@ -18,6 +18,7 @@ from lazyarray.dtypes import canonical
 from lazyarray.ops import (  # noqa: F401
     activation,
     convolution,
+    elementary,
     indexing,
     joining,
     linalg,
@@ -34,8 +35,8 @@ from .array import Array, asarray, node
 
 # Composites that work element by element: their results are laid out as those of elementwise ops.
 POINTWISE = {
-    "angle", "clip", "elu", "gelu", "isclose", "leaky_relu", "nan_to_num", "relu", "round", "sigmoid", "silu", "softplus",
-    "softsign",
+    "angle", "clip", "elu", "gelu", "isclose", "leaky_relu", "nan_to_num", "relu", "round",
+    "sigmoid", "silu", "softplus", "softsign",
 }  # fmt: skip
 
 
@@ -82,6 +83,8 @@ def lifted_elementwise(op: Elementwise) -> Callable[..., Any]:
         if dtype is not None:
             wanted = canonical(dtype, op.name)
             inputs = tuple(asarray(x).astype(wanted, copy=False) for x in inputs)
+        if isinstance(out, ArrayBase):
+            _record.writeable(out, op.name)
         result = _record.apply(op, *inputs)
         if result is NotImplemented:
             kinds = ", ".join(type(x).__name__ for x in inputs)
@@ -159,19 +162,22 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 
 # What is no function of arrays: structure, and ops whose front end is another.
 HIDDEN = {
-    "view", "update", "empty", "cast", "iota", "view_overlapping", "place", "gemm", "take_rows", "put_rows", "add_rows",
-    "flat_index", "correlate2d", "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
+    "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows",
+    "put_rows", "add_rows", "flat_index", "correlate2d", "conv2d_data_grad", "conv2d_weight_grad",
+    "max_pool2d_grad", "avg_pool2d_grad",
 }  # fmt: skip
 ALIASES = {
-    "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
-    "atan2": "arctan2", "atanh": "arctanh", "conj": "conjugate", "concat": "concatenate", "mod": "remainder",
-    "pow": "power", "true_divide": "divide", "amax": "max", "amin": "min", "around": "round", "bitwise_not": "invert",
-    "bitwise_invert": "invert", "bitwise_left_shift": "left_shift", "bitwise_right_shift": "right_shift",
-    "degrees": "rad2deg", "radians": "deg2rad",
+    "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh",
+    "atan": "arctan", "atan2": "arctan2", "atanh": "arctanh", "conj": "conjugate",
+    "concat": "concatenate", "mod": "remainder", "pow": "power", "true_divide": "divide",
+    "amax": "max", "amin": "min", "around": "round", "bitwise_not": "invert",
+    "bitwise_invert": "invert", "bitwise_left_shift": "left_shift",
+    "bitwise_right_shift": "right_shift", "degrees": "rad2deg", "radians": "deg2rad",
 }  # fmt: skip
 METHODS = (
-    "sum", "prod", "mean", "var", "std", "min", "max", "argmin", "argmax", "any", "all", "cumsum", "cumprod", "ptp",
-    "dot", "take", "repeat", "clip", "round", "conj", "conjugate", "argsort", "trace",
+    "sum", "prod", "mean", "var", "std", "min", "max", "argmin", "argmax", "any", "all", "cumsum",
+    "cumprod", "ptp", "dot", "take", "repeat", "clip", "round", "conj", "conjugate", "argsort",
+    "trace",
 )  # fmt: skip
 
 
@@ -207,4 +213,4 @@ def sort_in_place(self: Array, axis: int = -1, kind: Any = None) -> None:
 for _name in METHODS:
     if _name in LIFTED:
         setattr(Array, _name, method(LIFTED[_name]))
-Array.sort = sort_in_place  # type: ignore[attr-defined]
+Array.sort = sort_in_place

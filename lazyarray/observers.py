@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def unique(
     a: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False
 ) -> Any:
     """Return the sorted distinct elements, and where they stand; as `numpy.unique`."""
-    found = np.unique(peek(a), return_index, return_inverse, return_counts)
+    # NumPy's stubs list literal flags only.
+    found = np.unique(peek(a), return_index, return_inverse, return_counts)  # type: ignore[call-overload]
     return tuple(array(part) for part in found) if isinstance(found, tuple) else array(found)
 
 
@@ -46,7 +47,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Array:
     return array(np.bincount(peek(x), None if weights is None else peek(weights), minlength))
 
 
-def searchsorted(a: Any, v: Any, side: str = "left") -> Array:
+def searchsorted(a: Any, v: Any, side: Literal["left", "right"] = "left") -> Array:
     """Return where elements of `v` would be inserted into sorted `a`."""
     return array(np.searchsorted(peek(a), peek(v), side))
 
@@ -68,4 +69,4 @@ def nonzero_method(self: Array) -> tuple[Array, ...]:
     return nonzero(self)
 
 
-Array.nonzero = nonzero_method  # type: ignore[attr-defined]
+Array.nonzero = nonzero_method

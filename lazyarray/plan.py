@@ -26,7 +26,10 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How an operand is read: the value that is stored, strides in bytes, and the nodes whose offsets are added."""
+    """How an operand is read: from which stored value, with which strides in bytes, from where.
+
+    It begins at the sum of the `offsets` that its nodes get when a plan is bound.
+    """
 
     root: int
     shape: tuple[int, ...]

@@ -1,8 +1,8 @@
 """Keyed random arrays: `la.random.fast`.
 
-Element i of a draw is a function of the seed, of the number of the draw and of i alone (Philox 4x32-10, Salmon et al.
-2011). A draw is a pure operation: fused, recomputed for a gradient instead of kept, and the same with any number of
-workers.
+Element i of a draw is a function of the seed, of the number of the draw and of i alone (Philox
+4x32-10, Salmon et al. 2011). A draw is a pure operation: fused, recomputed for a gradient, not
+kept, and the same with any number of workers.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Keyed:
         self.seed(seed)
 
     def seed(self, seed: int | None = None) -> None:
-        """Start anew from `seed`, an integer of at least 0; None takes one from the operating system."""
+        """Start anew from `seed`, an integer of at least 0; None asks the operating system."""
         whole = seed is None or (isinstance(seed, int | np.integer) and seed >= 0)
         require(whole, OptionError, "seed", f"expected an integer of at least 0, got {seed!r}")
         sequence = np.random.SeedSequence(None if seed is None else int(seed))
@@ -100,7 +100,7 @@ class Keyed:
     def normal(
         self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None, dtype: Any = np.float64
     ) -> Array:
-        """Draw normal numbers with mean `loc` and standard deviation `scale`, float32 or float64."""
+        """Draw normal numbers with mean `loc` and deviation `scale`, float32 or float64."""
         shape = fitting(size, loc, scale)
         return made(ops.normal(*self.draw(), shape, dtype, parameter(loc), parameter(scale)), size)
 
@@ -121,7 +121,7 @@ class Keyed:
         dtype: Any = np.int64,
         endpoint: bool = False,
     ) -> Array:
-        """Draw integers from `low` up to, but not including, `high` (from 0 to `low` with one bound)."""
+        """Draw integers from `low` to below `high` (from 0 to below `low` with one bound)."""
         return made(ops.integers(*self.draw(), extents(size), low, high, dtype, endpoint), size)
 
     def bits(self, size: Any = None, dtype: Any = np.uint64) -> Array:
@@ -137,7 +137,9 @@ def fitting(size: Any, *parameters: Any) -> tuple[int, ...]:
     """The shape of a draw: `size`, or what the parameters broadcast to."""
     if size is not None:
         return extents(size)
-    return np.broadcast_shapes(*[np.shape(p) if isinstance(p, int | float) else p.shape for p in parameters])
+    return np.broadcast_shapes(
+        *[np.shape(p) if isinstance(p, int | float) else p.shape for p in parameters]
+    )
 
 
 def made(node: Node, size: Any) -> Array:

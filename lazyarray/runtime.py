@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lazyarray import _bind, _ir, _memory
+import lazyarray._bind as _bind
+import lazyarray._memory as _memory
+from lazyarray import _ir
 from lazyarray._ir import Node
 
 flush = _bind.flush
@@ -27,10 +29,10 @@ def stats() -> dict[str, int]:
     Returns
     -------
     dict
-        ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``plan_hits`` (flushes that found
-        their plan), ``plans`` (cached), ``tasks`` (bound), ``inline`` (plans run by the thread that waited),
-        ``bytes_allocated`` (in total), ``bytes_in_use``, ``bytes_peak``, ``bytes_pooled``, ``tape_bytes`` (held by
-        tapes).
+        ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``plan_hits`` (flushes
+        that found their plan), ``plans`` (cached), ``tasks`` (bound), ``inline`` (plans run by the
+        thread that waited), ``bytes_allocated`` (in total), ``bytes_in_use``, ``bytes_peak``,
+        ``bytes_pooled``, ``tape_bytes`` (held by tapes).
     """
     memory = _memory.stats()
     return {

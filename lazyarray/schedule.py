@@ -1,8 +1,9 @@
 """Lowering: a recorded graph becomes a plan. Runs once per structure; plans are cached by key.
 
-The passes, in order: `resolve` (which views are read in place, which are copied), `fuse` (elementwise nodes into groups,
-an update into the group that computes its value), `order` (readers of a buffer before the update that reuses it),
-`assign` (values to slots, by liveness and donation). Nothing here knows data: offsets and numbers arrive at bind.
+The passes, in order: `resolve` (which views are read in place, which are copied), `fuse`
+(elementwise nodes into groups, an update into the group that computes its value), `order` (readers
+of a buffer before the update that reuses it), `assign` (values to slots, by liveness and donation).
+Nothing here knows data: offsets and numbers arrive at bind.
 """
 
 from __future__ import annotations

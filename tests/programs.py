@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import lazyarray as la
+from lazyarray import _record
 from lazyarray.errors import ShapeError
 
 FLOATS = ("float64", "float64", "float32", "float32", "float16")
@@ -66,7 +67,7 @@ def run(lines: list[str], xp: Any, after: Callable[[dict[str, Any]], None] | Non
     seen: list[Any] = []
     scope: dict[str, Any] = {"xp": xp, "np": np, "look": lambda x: seen.append(frozen(x))}
     scope["start"] = la.eval if xp is la else lambda *arrays: None
-    fixed = {*scope, "__builtins__", "__warningregistry__"}
+    fixed = {*scope, "__builtins__", "__warningregistry__", "__turn__"}
     raised: list[type[Exception] | None] = []
     with quiet():
         for line in lines:
@@ -87,11 +88,19 @@ def step(scope: dict[str, Any]) -> None:
             value.wait()
 
 
+def cut(scope: dict[str, Any]) -> None:
+    """Run what is pending, as at the bound, after every third statement."""
+    scope["__turn__"] = turn = scope.get("__turn__", 0) + 1
+    if turn % 3 == 0:
+        _record.cut()
+
+
 MODES: dict[str, tuple[str, int, Any]] = {
     "threaded": ("threaded", 2, None),
     "one worker": ("threaded", 1, None),
     "naive": ("naive", 2, None),
     "stepped": ("threaded", 2, step),
+    "cut": ("threaded", 2, cut),
 }
 
 
@@ -249,13 +258,16 @@ def defined(lines: list[str]) -> bool:
 
 
 def accepts(scope: dict[str, Any], line: str, reducing: bool = False) -> bool:
-    """Execute a statement; False where it warns of an undefined cast, or indexes what lazyarray checks later."""
+    """Execute a statement; False where NumPy does not say what it gives, or lazyarray raises later."""
     with np.errstate(all="warn"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             exec(compiled(line), scope)
         except Exception as error:
-            return not (reducing and isinstance(error, IndexError))
+            # A scalar's value is not known at the record.
+            undefined = "cannot convert float" in str(error)
+            undefined |= isinstance(error, OverflowError) and bool(WORD.fullmatch(line.rpartition("= ")[2]))
+            return not undefined and not (reducing and isinstance(error, IndexError))
     return not any("in cast" in str(w.message) for w in caught)
 
 
@@ -272,7 +284,7 @@ class Writer:
         self.scope: dict[str, Any] = {
             "xp": np, "np": np, "look": lambda x: None, "start": lambda *x: None,
         }  # fmt: skip
-        self.fixed = {*self.scope, "__builtins__", "__warningregistry__"}
+        self.fixed = {*self.scope, "__builtins__", "__warningregistry__", "__turn__"}
 
     def program(self) -> list[str]:
         """5 to 30 statements."""
@@ -284,6 +296,8 @@ class Writer:
                 kind = self.rng.choices(kinds, weights)[0]
                 if kind(self) is False:
                     break
+            while len(self.lines) < 5:
+                self.create()
         return self.lines
 
     def bind(self, made: str) -> bool:
@@ -630,7 +644,9 @@ class Writer:
         value = self.beside(part.shape, x.dtype, inplace=True)
         if part.ndim == 0 and x.dtype == bool:
             value = "True"  # NumPy takes the truth of anything
-        if value in self.scope and np.shares_memory(self.scope[value], x):
+        elif part.ndim == 0 and name[0] == "e":
+            value = self.literal(x.dtype)
+        if any(np.shares_memory(self.scope[word], x) for word in WORD.findall(value)):
             value += ".copy()"  # NumPy reads what a mask has just written
         if r.random() < 0.4:
             return self.emit(f"{name}[{key}] = {value}")

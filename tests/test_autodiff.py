@@ -11,8 +11,7 @@ import lazyarray.ops.nn  # noqa: F401  (fills the registry)
 from lazyarray import _ir
 from lazyarray.autodiff import custom_call, gradients, sum_to
 from lazyarray.errors import GradientError, ShapeError
-from lazyarray.ops import elementwise as ew
-from lazyarray.ops import indexing, shaping
+from lazyarray.ops import elementary, elementwise, indexing, shaping
 from lazyarray.ops.define import arrayop
 
 VALUES: dict[int, np.ndarray] = {}
@@ -174,7 +173,7 @@ def test_nothing_is_taped_while_recording_is_off(recording):
 
 def test_gradient_nodes_carry_the_line_of_the_forward_op(recording):
     x = leaf(2.0)
-    y = ew.sin(x)
+    y = elementary.sin(x)
     line = y.where
     z = y * y
     ((_, g),) = gradients([z], None, [x])
@@ -264,7 +263,7 @@ def test_comparisons_and_rounding_end_a_gradient_silently():
     x = leaf(np.array([1.5, -0.5]))
     sign = _ir.cast(x > 0, x.dtype)
     whole = _ir.cast(_ir.cast(x, np.dtype(np.int64)), x.dtype)
-    (g,) = slopes(sign * x + ew.floor(x) + whole, x)
+    (g,) = slopes(sign * x + elementwise.floor(x) + whole, x)
     assert g.tolist() == [1, 0]
 
 

@@ -1,4 +1,4 @@
-"""Recording scopes, backward, grad, functions with a gradient of their own, functions of functions."""
+"""Recording scopes, backward, grad, functions with their own gradient, functions of functions."""
 
 import threading
 

@@ -15,7 +15,9 @@ from lazyarray.errors import DataError, FileError, fail
 
 
 def save_arrays(
-    path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays and texts to `path`: to a file beside it first, which then takes its name.
 
@@ -29,7 +31,9 @@ def save_arrays(
 
     target = Path(path)
     wait_all(dict(arrays))
-    data = save({name: np.ascontiguousarray(a.numpy()) for name, a in arrays.items()}, dict(metadata or {}))
+    data = save(
+        {name: np.ascontiguousarray(a.numpy()) for name, a in arrays.items()}, dict(metadata or {})
+    )
     part = None
     try:
         handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -41,8 +45,12 @@ def save_arrays(
         os.replace(part, target)
         part = None
     except OSError as error:
-        fail(FileError, "save", f"cannot write {target}: {error.strerror}",
-             "Name a folder that exists and can be written.")  # fmt: skip
+        fail(
+            FileError,
+            "save",
+            f"cannot write {target}: {error.strerror}",
+            "Name a folder that exists and can be written.",
+        )
     finally:
         if part is not None:
             Path(part).unlink(missing_ok=True)
@@ -74,5 +82,9 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     except OSError as error:
         fail(FileError, "load", f"cannot read {path}: {error.strerror or error}")
     except SafetensorError as error:
-        fail(DataError, "load", f"{path} is damaged, or no safetensors file: {error}",
-             "Save it again; an interrupted copy leaves such files.")  # fmt: skip
+        fail(
+            DataError,
+            "load",
+            f"{path} is damaged, or no safetensors file: {error}",
+            "Save it again; an interrupted copy leaves such files.",
+        )

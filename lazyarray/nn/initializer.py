@@ -1,4 +1,4 @@
-"""How parameters start: distributions as functions of a generator, a shape and the axes of the fans."""
+"""How parameters start: functions of a generator, a shape and the axes of the fans."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Constant:
         self.value = value
 
     def __call__(self, rng: np.random.Generator, shape: Shape, axes: Axes | None) -> np.ndarray:
+        """Return a value of `shape`."""
         return np.full(shape, self.value)
 
     def __repr__(self) -> str:
@@ -62,6 +63,7 @@ class Uniform:
         self.scale = scale
 
     def __call__(self, rng: np.random.Generator, shape: Shape, axes: Axes | None) -> np.ndarray:
+        """Return a value of `shape`."""
         return rng.uniform(-self.scale, self.scale, shape)
 
     def __repr__(self) -> str:
@@ -75,6 +77,7 @@ class Normal:
         self.sigma = sigma
 
     def __call__(self, rng: np.random.Generator, shape: Shape, axes: Axes | None) -> np.ndarray:
+        """Return a value of `shape`."""
         return rng.normal(0.0, self.sigma, shape)
 
     def __repr__(self) -> str:
@@ -86,15 +89,24 @@ class Scaled:
 
     def __init__(self, rnd_type: str, factor_type: str, magnitude: float) -> None:
         name = type(self).__name__
-        require(rnd_type in DISTRIBUTIONS, OptionError, name,
-                f"rnd_type is {rnd_type!r}, expected one of {', '.join(DISTRIBUTIONS)}")  # fmt: skip
-        require(factor_type in FACTORS, OptionError, name,
-                f"factor_type is {factor_type!r}, expected one of {', '.join(FACTORS)}")  # fmt: skip
+        require(
+            rnd_type in DISTRIBUTIONS,
+            OptionError,
+            name,
+            f"rnd_type is {rnd_type!r}, expected one of {', '.join(DISTRIBUTIONS)}",
+        )
+        require(
+            factor_type in FACTORS,
+            OptionError,
+            name,
+            f"factor_type is {factor_type!r}, expected one of {', '.join(FACTORS)}",
+        )
         self.rnd_type = rnd_type
         self.factor_type = factor_type
         self.magnitude = magnitude
 
     def __call__(self, rng: np.random.Generator, shape: Shape, axes: Axes | None) -> np.ndarray:
+        """Return a value of `shape`."""
         inputs, outputs = fans(shape, axes, type(self).__name__)
         factor = {"in": inputs, "out": outputs, "avg": (inputs + outputs) / 2}[self.factor_type]
         scale = math.sqrt(self.magnitude / factor) if factor else 0.0
@@ -151,8 +163,12 @@ NAMED = {
 def fans(shape: Shape, axes: Axes | None, name: str) -> tuple[int, int]:
     """How many inputs an output has, and how many outputs an input."""
     if axes is None:
-        fail(ShapeError, name, f"a parameter of shape {shape} has no inputs and outputs to count",
-             "Use Zero(), Normal() or Uniform() for it.")  # fmt: skip
+        fail(
+            ShapeError,
+            name,
+            f"a parameter of shape {shape} has no inputs and outputs to count",
+            "Use Zero(), Normal() or Uniform() for it.",
+        )
     window = math.prod(n for i, n in enumerate(shape) if i not in axes)
     return shape[axes[0]] * window, shape[axes[1]] * window
 
@@ -161,7 +177,12 @@ def as_initializer(init: Any) -> Initializer:
     """An initialiser, its name or a number as an initialiser."""
     if isinstance(init, str):
         known = ", ".join(sorted(NAMED))
-        require(init.lower() in NAMED, OptionError, "init", f"{init!r} is unknown, expected one of {known}")
+        require(
+            init.lower() in NAMED,
+            OptionError,
+            "init",
+            f"{init!r} is unknown, expected one of {known}",
+        )
         return NAMED[init.lower()]()
     if isinstance(init, int | float) and not isinstance(init, bool):
         return Constant(float(init))

@@ -18,9 +18,9 @@ from .module import Module
 from .parameter import Buffer, Parameter
 
 ACTIVATIONS = {
-    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softrelu": "softplus", "softplus": "softplus",
-    "softsign": "softsign", "gelu": "gelu", "silu": "silu", "swish": "silu", "elu": "elu",
-    "leaky_relu": "leaky_relu",
+    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softrelu": "softplus",
+    "softplus": "softplus", "softsign": "softsign", "gelu": "gelu", "silu": "silu", "swish": "silu",
+    "elu": "elu", "leaky_relu": "leaky_relu",
 }  # fmt: skip
 
 
@@ -28,8 +28,12 @@ def input_node(layer: Module, x: Any) -> Node:
     """The Node of a layer's input."""
     if isinstance(x, ArrayBase):
         return to_node(x)
-    fail(DTypeError, type(layer).__name__, f"the input must be a lazyarray array, got {type(x).__name__}",
-         "Convert it with la.asarray(x, dtype='float32').")  # fmt: skip
+    fail(
+        DTypeError,
+        type(layer).__name__,
+        f"the input must be a lazyarray array, got {type(x).__name__}",
+        "Convert it with la.asarray(x, dtype='float32').",
+    )
 
 
 def value(parameter: Parameter | None) -> Node | None:
@@ -42,7 +46,12 @@ def activation_named(name: str | None) -> Callable[[Node], Node] | None:
     if name is None:
         return None
     known = ", ".join(sorted(ACTIVATIONS))
-    require(name in ACTIVATIONS, OptionError, "Activation", f"{name!r} is unknown, expected one of {known}")
+    require(
+        name in ACTIVATIONS,
+        OptionError,
+        "Activation",
+        f"{name!r} is unknown, expected one of {known}",
+    )
     return registry[ACTIVATIONS[name]]
 
 
@@ -103,7 +112,12 @@ class Dense(Module):
         node = input_node(self, x)
         self.check_dtype(node, self.weight)
         if not self.weight.ready:
-            require(node.ndim > 0, ShapeError, "Dense", "the input must have shape (..., in_units), got ()")
+            require(
+                node.ndim > 0,
+                ShapeError,
+                "Dense",
+                "the input must have shape (..., in_units), got ()",
+            )
             self.materialize(self.weight, (self.units, node.shape[-1]))
         if self.bias is not None:
             self.materialize(self.bias, (self.units,))
@@ -111,7 +125,9 @@ class Dense(Module):
 
     def describe(self) -> str:
         """Its options."""
-        rest = options(activation=self.activation, use_bias=None if self.bias is not None else False)
+        rest = options(
+            activation=self.activation, use_bias=None if self.bias is not None else False
+        )
         return f"{self.weight.shape[1] or '?'} -> {self.units}" + (f", {rest}" if rest else "")
 
 
@@ -159,8 +175,12 @@ class Conv2D(Module):
     ) -> None:
         check_layout("Conv2D", layout)
         require(channels > 0, OptionError, "Conv2D", f"channels must be at least 1, got {channels}")
-        require(groups > 0 and channels % groups == 0 and in_channels % groups == 0, OptionError, "Conv2D",
-                f"groups must divide channels and in_channels, got {groups}, {channels}, {in_channels}")  # fmt: skip
+        require(
+            groups > 0 and channels % groups == 0 and in_channels % groups == 0,
+            OptionError,
+            "Conv2D",
+            f"groups must divide channels and in_channels, got {groups}, {channels}, {in_channels}",
+        )
         self.channels = channels
         self.kernel_size = convolution.pair(kernel_size, "Conv2D", "kernel_size", 1)
         self.strides = convolution.pair(strides, "Conv2D", "strides", 1)
@@ -179,14 +199,24 @@ class Conv2D(Module):
         self.check_dtype(node, self.weight)
         if not self.weight.ready:
             convolution.check_image(node, "Conv2D")
-            require(node.shape[3] % self.groups == 0, ShapeError, "Conv2D",
-                    f"the input has {node.shape[3]} channels, which {self.groups} groups do not divide")  # fmt: skip
+            require(
+                node.shape[3] % self.groups == 0,
+                ShapeError,
+                "Conv2D",
+                f"the input has {node.shape[3]} channels, which {self.groups} groups do not divide",
+            )
             inputs = node.shape[3] // self.groups
             self.materialize(self.weight, (*self.kernel_size, inputs, self.channels))
         if self.bias is not None:
             self.materialize(self.bias, (self.channels,))
         out = convolution.conv2d(
-            node, value(self.weight), value(self.bias), self.strides, self.padding, self.dilation, self.groups
+            node,
+            value(self.weight),
+            value(self.bias),
+            self.strides,
+            self.padding,
+            self.dilation,
+            self.groups,
         )
         return activated(out, self._activation)
 
@@ -206,8 +236,13 @@ class Conv2D(Module):
 
 def check_layout(name: str, layout: str) -> None:
     """Raise unless images are channels-last."""
-    require(layout == "NHWC", OptionError, name, f"layout {layout!r} is not supported, only 'NHWC' is",
-            "Convert images with x.transpose(0, 2, 3, 1).")  # fmt: skip
+    require(
+        layout == "NHWC",
+        OptionError,
+        name,
+        f"layout {layout!r} is not supported, only 'NHWC' is",
+        "Convert images with x.transpose(0, 2, 3, 1).",
+    )
 
 
 class Pool2D(Module):
@@ -219,7 +254,9 @@ class Pool2D(Module):
         name = type(self).__name__
         check_layout(name, layout)
         self.pool_size = convolution.pair(pool_size, name, "pool_size", 1)
-        self.strides = self.pool_size if strides is None else convolution.pair(strides, name, "strides", 1)
+        self.strides = (
+            self.pool_size if strides is None else convolution.pair(strides, name, "strides", 1)
+        )
         self.padding = convolution.pair(padding, name, "padding", 0)
 
     def describe(self) -> str:
@@ -242,7 +279,9 @@ class MaxPool2D(Pool2D):
 
     def forward(self, x: Array) -> Array:
         """Apply the layer."""
-        return from_node(convolution.max_pool2d(input_node(self, x), self.pool_size, self.strides, self.padding))
+        return from_node(
+            convolution.max_pool2d(input_node(self, x), self.pool_size, self.strides, self.padding)
+        )
 
 
 class AvgPool2D(Pool2D):
@@ -271,7 +310,11 @@ class AvgPool2D(Pool2D):
         """Apply the layer."""
         return from_node(
             convolution.avg_pool2d(
-                input_node(self, x), self.pool_size, self.strides, self.padding, self.count_include_pad
+                input_node(self, x),
+                self.pool_size,
+                self.strides,
+                self.padding,
+                self.count_include_pad,
             )
         )
 
@@ -290,12 +333,14 @@ class Flatten(Module):
     def forward(self, x: Array) -> Array:
         """Apply the layer."""
         node = input_node(self, x)
-        require(node.ndim > 0, ShapeError, "Flatten", "the input must have a batch axis, got shape ()")
+        require(
+            node.ndim > 0, ShapeError, "Flatten", "the input must have a batch axis, got shape ()"
+        )
         return from_node(shaping.reshape(node, (node.shape[0], -1)))
 
 
 class Dropout(Module):
-    """In training, zeroes elements with probability `rate` and scales the rest by ``1 / (1 - rate)``.
+    """In training, zeroes elements with probability `rate`, scales others by ``1 / (1 - rate)``.
 
     Parameters
     ----------
@@ -393,7 +438,10 @@ class BatchNorm(Module):
     def describe(self) -> str:
         """Its options."""
         return options(
-            axis=self.axis, momentum=self.momentum, epsilon=self.epsilon, channels=self.gamma.shape[0] or "?"
+            axis=self.axis,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            channels=self.gamma.shape[0] or "?",
         )
 
 
@@ -453,15 +501,24 @@ class Embedding(Module):
     def __init__(
         self, input_dim: int, output_dim: int, dtype: Any = None, weight_initializer: Any = "normal"
     ) -> None:
-        require(input_dim > 0 and output_dim > 0, OptionError, "Embedding",
-                f"needs at least one row and column, got ({input_dim}, {output_dim})")  # fmt: skip
+        require(
+            input_dim > 0 and output_dim > 0,
+            OptionError,
+            "Embedding",
+            f"needs at least one row and column, got ({input_dim}, {output_dim})",
+        )
         self.weight = Parameter((input_dim, output_dim), weight_initializer, dtype, axes=(0, 1))
 
     def forward(self, x: Array) -> Array:
         """Look up rows: integers of shape (...) give (..., output_dim)."""
         node = input_node(self, x)
-        require(node.dtype.kind in "iu", DTypeError, "Embedding", f"row numbers are integers, got {node.dtype}",
-                "Convert them with astype('int64').")  # fmt: skip
+        require(
+            node.dtype.kind in "iu",
+            DTypeError,
+            "Embedding",
+            f"row numbers are integers, got {node.dtype}",
+            "Convert them with astype('int64').",
+        )
         self.materialize(self.weight, self.weight.shape)
         return from_node(registry["take"](value(self.weight), node, axis=0), False)
 
@@ -471,13 +528,25 @@ class Embedding(Module):
 
 
 class Activation(Module):
-    """A function of each element, by name: relu, sigmoid, tanh, softrelu, softsign, gelu, silu, elu, leaky_relu."""
+    """A function of each element, by name.
+
+    Parameters
+    ----------
+    activation : str
+        relu, sigmoid, tanh, softrelu (or softplus), softsign, gelu, silu (or swish), elu,
+        leaky_relu.
+    """
 
     name: str | None = None
 
     def __init__(self, activation: str | None = None) -> None:
         self.activation = activation or self.name
-        require(self.activation is not None, OptionError, "Activation", "needs the name of an activation")
+        require(
+            self.activation is not None,
+            OptionError,
+            "Activation",
+            "needs the name of an activation",
+        )
         self._activation = activation_named(self.activation)
 
     def forward(self, x: Array) -> Array:

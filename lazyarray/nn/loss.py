@@ -9,7 +9,8 @@ from lazyarray._record import from_node, to_node
 from lazyarray.array import Array, asarray
 from lazyarray.errors import DTypeError, ShapeError, require
 from lazyarray.ops.activation import softplus
-from lazyarray.ops.elementwise import absolute, log, maximum, negative, square, where
+from lazyarray.ops.elementary import log
+from lazyarray.ops.elementwise import absolute, maximum, negative, square, where
 from lazyarray.ops.indexing import take_along_axis
 from lazyarray.ops.nn import softmax_cross_entropy
 from lazyarray.ops.reduction import sum
@@ -62,9 +63,13 @@ class Loss(Module):
     def fitted(self, prediction: Node, target: Node) -> Node:
         """The target in the prediction's dtype and shape; axes of extent 1 may differ."""
         kept = [tuple(n for n in node.shape if n != 1) for node in (prediction, target)]
-        require(kept[0] == kept[1], ShapeError, type(self).__name__,
-                f"the prediction is {prediction.shape}, the label {target.shape}",
-                "They have one element for each other.")  # fmt: skip
+        require(
+            kept[0] == kept[1],
+            ShapeError,
+            type(self).__name__,
+            f"the prediction is {prediction.shape}, the label {target.shape}",
+            "They have one element for each other.",
+        )
         return reshape(cast(target, prediction.dtype), prediction.shape)
 
 
@@ -104,9 +109,17 @@ class SoftmaxCrossEntropyLoss(Loss):
             return negative(sum(logs * self.fitted(prediction, target), axis=self.axis))
         if not self.from_logits:
             return softmax_cross_entropy(prediction, target, axis=self.axis)
-        require(target.dtype.kind in "iu", DTypeError, "SoftmaxCrossEntropyLoss",
-                f"labels must be integers, got {target.dtype}")  # fmt: skip
-        return negative(reshape(take_along_axis(prediction, expand_dims(target, self.axis), self.axis), target.shape))
+        require(
+            target.dtype.kind in "iu",
+            DTypeError,
+            "SoftmaxCrossEntropyLoss",
+            f"labels must be integers, got {target.dtype}",
+        )
+        return negative(
+            reshape(
+                take_along_axis(prediction, expand_dims(target, self.axis), self.axis), target.shape
+            )
+        )
 
 
 SoftmaxCELoss = SoftmaxCrossEntropyLoss
@@ -152,7 +165,9 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
         As for `Loss`.
     """
 
-    def __init__(self, from_sigmoid: bool = False, weight: float = 1.0, batch_axis: int = 0) -> None:
+    def __init__(
+        self, from_sigmoid: bool = False, weight: float = 1.0, batch_axis: int = 0
+    ) -> None:
         super().__init__(weight, batch_axis)
         self.from_sigmoid = from_sigmoid
 
@@ -161,9 +176,13 @@ class SigmoidBinaryCrossEntropyLoss(Loss):
         label = self.fitted(prediction, target)
         if self.from_sigmoid:
             tiny = 1e-12
-            return negative(log(prediction + tiny) * label + log(1.0 - prediction + tiny) * (1.0 - label))
+            return negative(
+                log(prediction + tiny) * label + log(1.0 - prediction + tiny) * (1.0 - label)
+            )
         # max(x, 0) - x*label + log(1 + exp(-|x|)): nothing overflows.
-        return maximum(prediction, 0.0) - prediction * label + softplus(negative(absolute(prediction)))
+        return (
+            maximum(prediction, 0.0) - prediction * label + softplus(negative(absolute(prediction)))
+        )
 
 
 SigmoidBCELoss = SigmoidBinaryCrossEntropyLoss

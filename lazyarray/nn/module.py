@@ -49,6 +49,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs: Any) -> Any:
+        """Apply `forward`."""
         return self.forward(*inputs)
 
     # ---- the tree
@@ -67,7 +68,7 @@ class Module:
         return [each for _, each in self.named_children()]
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, by path, each once."""
+        """The module itself and all below it, by path, each once."""
         seen: set[int] = set()
         todo = [(prefix, self)]
         while todo:
@@ -80,7 +81,7 @@ class Module:
             todo.extend(reversed(inner))
 
     def modules(self) -> list[Module]:
-        """This module and all below it."""
+        """The module itself and all below it."""
         return [module for _, module in self.named_modules()]
 
     def named_state(self) -> Iterator[tuple[str, Parameter]]:
@@ -113,7 +114,9 @@ class Module:
 
     # ---- starting
 
-    def initialize(self, init: Any = None, seed: int | None = None, force_reinit: bool = False) -> None:
+    def initialize(
+        self, init: Any = None, seed: int | None = None, force_reinit: bool = False
+    ) -> None:
         """Give every parameter its first value, now or when its shape is known.
 
         Parameters
@@ -160,7 +163,7 @@ class Module:
             parameter.zero_grad()
 
     def materialize(self, parameter: Parameter, shape: tuple[int, ...]) -> None:
-        """Give a parameter its shape at the first call, and its value where nobody initialised it."""
+        """Give a parameter its shape at the first call, and a value if nobody has."""
         if parameter.ready:
             return
         for name, each in self.members():
@@ -174,9 +177,13 @@ class Module:
         if x.dtype == parameter.dtype:
             return
         name = type(self).__name__
-        fail(DTypeError, name, f"the input is {x.dtype}, the parameters are {parameter.dtype}",
-             f"Convert the input with x.astype('{parameter.dtype}'), "
-             f"or the layer with layer.astype('{x.dtype}') if that is floating.")  # fmt: skip
+        fail(
+            DTypeError,
+            name,
+            f"the input is {x.dtype}, the parameters are {parameter.dtype}",
+            f"Convert the input with x.astype('{parameter.dtype}'), "
+            f"or the layer with layer.astype('{x.dtype}') if that is floating.",
+        )
 
     # ---- saving
 
@@ -209,17 +216,24 @@ class Module:
         own = dict(self.named_state())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or unknown):
-            fail(OptionError, "load_state_dict",
-                 f"the state lacks {missing or 'nothing'} and has {unknown or 'nothing'} too much",
-                 "strict=False takes what fits.")  # fmt: skip
+            fail(
+                OptionError,
+                "load_state_dict",
+                f"the state lacks {missing or 'nothing'} and has {unknown or 'nothing'} too much",
+                "strict=False takes what fits.",
+            )
         for name, parameter in own.items():
             if name in state:
                 shape = np.shape(state[name])
                 fits = len(shape) == len(parameter.shape) and all(
                     have in (0, n) for have, n in zip(parameter.shape, shape, strict=True)
                 )
-                require(fits, ShapeError, "load_state_dict",
-                        f"{name} has shape {parameter.shape}, the state's has {shape}")  # fmt: skip
+                require(
+                    fits,
+                    ShapeError,
+                    "load_state_dict",
+                    f"{name} has shape {parameter.shape}, the state's has {shape}",
+                )
         for name, parameter in own.items():
             if name in state:
                 parameter.set_data(state[name])
@@ -256,7 +270,8 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [
-            f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()
+            f"  ({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self.named_children()
         ]
         head = f"{type(self).__name__}({self.describe()}"
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
@@ -276,8 +291,10 @@ def found_in(name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
 
 def checked_seed(seed: Any) -> int:
     """A seed for NumPy's generators."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
-    require(whole, OptionError, "initialize", f"seed must be an integer of at least 0, got {seed!r}")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and bool(seed >= 0)
+    require(
+        whole, OptionError, "initialize", f"seed must be an integer of at least 0, got {seed!r}"
+    )
     return int(seed)
 
 
@@ -297,8 +314,12 @@ class Sequential(Module):
     def add(self, *layers: Any) -> None:
         """Append layers."""
         for layer in layers:
-            require(callable(layer), DTypeError, "Sequential",
-                    f"expected layers, got {type(layer).__name__}")  # fmt: skip
+            require(
+                callable(layer),
+                DTypeError,
+                "Sequential",
+                f"expected layers, got {type(layer).__name__}",
+            )
             self.layers.append(layer)
 
     append = add

@@ -50,8 +50,12 @@ class Parameter:
         lr_mult: float = 1.0,
         wd_mult: float = 1.0,
     ) -> None:
-        require(grad_req in autograd.REQUESTS, OptionError, "Parameter",
-                f"grad_req is {grad_req!r}, expected one of {', '.join(autograd.REQUESTS)}")  # fmt: skip
+        require(
+            grad_req in autograd.REQUESTS,
+            OptionError,
+            "Parameter",
+            f"grad_req is {grad_req!r}, expected one of {', '.join(autograd.REQUESTS)}",
+        )
         self.name = "parameter"
         self.shape = tuple(int(n or 0) for n in shape)
         self.init = as_initializer(init)
@@ -80,8 +84,12 @@ class Parameter:
 
     @grad_req.setter
     def grad_req(self, request: str) -> None:
-        require(request in autograd.REQUESTS, OptionError, self.name,
-                f"grad_req is {request!r}, expected one of {', '.join(autograd.REQUESTS)}")  # fmt: skip
+        require(
+            request in autograd.REQUESTS,
+            OptionError,
+            self.name,
+            f"grad_req is {request!r}, expected one of {', '.join(autograd.REQUESTS)}",
+        )
         self._grad_req = request
         if self._array is not None and is_inexact(self.dtype):
             self._array.attach_grad(request)
@@ -115,6 +123,7 @@ class Parameter:
             self._start()
 
     def _start(self) -> None:
+        assert self._pending is not None
         init, rng = self._pending
         self._pending = None
         self._adopt(np.asarray(init(rng, self.shape, self.axes)).astype(self.dtype))
@@ -136,7 +145,7 @@ class Parameter:
         if self._array is None:
             remedy = "Call initialize() on the module first."
             if self._pending:
-                remedy = "Call the module on a batch first, or state the input's extent (in_units=, in_channels=)."
+                remedy = "Call the module on a batch first, or state in_units= or in_channels=."
             fail(ShapeError, self.name, f"has no value yet, its shape is {self.shape}", remedy)
         return self._array
 
@@ -204,6 +213,11 @@ def as_handle(x: Any, name: str) -> Array:
     array = x.data() if isinstance(x, Parameter) else x
     if not isinstance(array, Array):
         fail(DTypeError, name, f"expected parameters or arrays, got {type(x).__name__}")
-    require(_record.variable_of(array) is not None, GradientError, name,
-            f"an array of shape {array.shape} has no gradient", "Call attach_grad() on it first.")  # fmt: skip
+    require(
+        _record.variable_of(array) is not None,
+        GradientError,
+        name,
+        f"an array of shape {array.shape} has no gradient",
+        "Call attach_grad() on it first.",
+    )
     return array

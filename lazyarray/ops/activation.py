@@ -7,7 +7,8 @@ import math
 from lazyarray._ir import Node, cast
 
 from .define import composite
-from .elementwise import absolute, erf, exp, expit, expm1, less_equal, log1p, tanh, where
+from .elementary import erf, exp, expit, expm1, log1p, tanh
+from .elementwise import absolute, less_equal, where
 
 
 @composite

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _blas, _ir
+import lazyarray._blas as _blas
+from lazyarray import _ir
 from lazyarray._ir import Node, c_strides, view
 from lazyarray.dtypes import is_float
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require

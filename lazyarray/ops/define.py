@@ -1,8 +1,9 @@
-"""How an op is defined: `elementwise`, `arrayop`, `composite`, and their `vjp`, `native` and `kernel` decorators.
+"""How an op is defined: `elementwise`, `arrayop`, `composite`, and what decorates them.
 
-A gradient rule is ``rule(g, y, *inputs, **attributes)`` on Nodes: `g` is the cotangent of the result `y`. It returns
-one cotangent for each input (a single Node where there is one input), None where there is none; broadcasting is undone
-by the walker. A rule is made of ops, so gradients of gradients work.
+A gradient rule is ``rule(g, y, *inputs, **attributes)`` on Nodes: `g` is the cotangent of the
+result `y`. It returns one cotangent for each input (a single Node where there is one input), None
+where there is none; broadcasting is undone by the walker. A rule is made of ops, so gradients of
+gradients work.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def elementwise(
 
 
 def result_dtype(*dtypes: Any) -> np.dtype:
-    """Return the promoted dtype; the Python types int, float and complex are weak, as in NumPy 2."""
+    """Return the promoted dtype; Python's int, float and complex are weak, as in NumPy 2."""
     if len(dtypes) == 1:
         return np.dtype(dtypes[0])
     found: np.dtype = np.add.resolve_dtypes((*dtypes, None))[2]
@@ -105,7 +106,10 @@ def as_node(value: Any) -> Node:
 
 
 class ArrayOp(Differentiable, Op):
-    """An op on whole arrays; its body is the type rule: it returns (inputs, shape, dtype, attributes)."""
+    """An op on whole arrays.
+
+    Its body is the type rule: it returns (inputs, shape, dtype, attributes).
+    """
 
     def __init__(self, body: Rule, *, inplace: bool, dear: bool, fallible: bool) -> None:
         super().__init__(body.__name__, NATIVE, dear=dear, fallible=fallible)
@@ -118,24 +122,32 @@ class ArrayOp(Differentiable, Op):
         self.__signature__ = inspect.signature(body)
 
     def __call__(self, *args: Any, **attributes: Any) -> Node:
+        """Record the op."""
         inputs, shape, dtype, attrs = self.body(*args, **attributes)
         return self.node(tuple(inputs), tuple(shape), dtype, tuple(attrs.items()))
 
     def native(self, factory: Rule) -> Rule:
-        """Set ``factory(inputs, out, layouts, **attributes) -> NativeKernel``: the path without the GIL.
+        """Set the path without the GIL.
 
-        `inputs` and `out` are Types; ``layouts[i]`` is None for C-contiguous data, else the byte strides of input i.
+        ``factory(inputs, out, layouts, **attributes)`` returns a NativeKernel. `inputs` and `out`
+        are Types; ``layouts[i]`` is None for C-contiguous data, else the byte strides of input i.
         """
         self.factory = factory
         return factory
 
     def kernel(self, function: Rule) -> Rule:
-        """Set ``function(xp, *inputs, out, **attributes)``: for NumPy and CuPy alike, run as a Python task."""
+        """Set the path as a Python task, for NumPy and CuPy alike.
+
+        It calls ``function(xp, *inputs, out, **attributes)``.
+        """
         self.function = function
         return function
 
     def layouts(self, accepts: Rule) -> Rule:
-        """Set ``accepts(i, shape, strides, itemsize, **attributes) -> bool``: may input i be strided?"""
+        """Set whether input i may be strided.
+
+        ``accepts(i, shape, strides, itemsize, **attributes)`` returns a bool.
+        """
         self.accepts = accepts
         return accepts
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _blas, _ir
+import lazyarray._blas as _blas
+from lazyarray import _ir
 from lazyarray._ir import Node, operators, registry
 from lazyarray.dtypes import canonical
 from lazyarray.errors import OptionError, ShapeError, fail, require

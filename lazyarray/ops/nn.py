@@ -8,7 +8,8 @@ from lazyarray._ir import Node
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
 from .define import composite, normalize_axes, normalize_axis
-from .elementwise import equal, exp, log, sqrt, square, stop_gradient, where
+from .elementary import exp, log
+from .elementwise import equal, sqrt, square, stop_gradient, where
 from .indexing import flat_index
 from .linalg import matmul
 from .random import bernoulli

@@ -17,7 +17,8 @@ from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import DTypeError, OptionError, fail, require
 
 from .define import Elementwise, elementwise, zero_gradient
-from .elementwise import add, iota_node, less, log1p, multiply, negative, remainder
+from .elementary import log1p
+from .elementwise import add, iota_node, less, multiply, negative, remainder
 from .sorting import argsort
 
 UINT64 = np.dtype(np.uint64)

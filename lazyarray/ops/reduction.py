@@ -211,17 +211,9 @@ def prod(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -
     return a, reduced_axes(axis, a.ndim, "prod"), keepdims, result
 
 
-def _nothing(a: Node, axes: tuple[int, ...]) -> bool:
-    # Whether there is a result whose elements come from none.
-    return (
-        reduced_count(a, axes) == 0
-        and math.prod(n for i, n in enumerate(a.shape) if i not in axes) > 0
-    )
-
-
 def _extreme(a: Node, axis: Any, keepdims: bool, op: str, named: str) -> Any:
     axes = reduced_axes(axis, a.ndim, op)
-    if _nothing(a, axes):
+    if reduced_count(a, axes) == 0:
         fail(
             ShapeError,
             op,
@@ -295,7 +287,7 @@ def max(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _position(a: Node, axis: Any, keepdims: bool, op: str) -> Any:
     axes = tuple(range(a.ndim)) if axis is None else reduced_axes(axis.__index__(), a.ndim, op)
-    if _nothing(a, axes):
+    if reduced_count(a, axes) == 0:
         fail(
             ShapeError,
             op,

@@ -12,12 +12,11 @@ from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ShapeError, require
 
 from .define import composite
+from .elementary import exp, log
 from .elementwise import (
     divide,
-    exp,
     imag,
     isfinite,
-    log,
     multiply,
     real,
     sqrt,

@@ -77,9 +77,13 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        require(self.lr_scheduler is None, OptionError, type(self).__name__,
-                "the learning rate follows its scheduler",
-                "Set lr_scheduler to None first.")  # fmt: skip
+        require(
+            self.lr_scheduler is None,
+            OptionError,
+            type(self).__name__,
+            "the learning rate follows its scheduler",
+            "Set lr_scheduler to None first.",
+        )
         require_number(type(self).__name__, "lr", value, 0.0)
         self._lr = float(value)
 
@@ -112,8 +116,12 @@ class Optimizer:
             When a parameter has no value yet.
         """
         if batch_size is not None:
-            require(batch_size > 0, OptionError, type(self).__name__,
-                    f"batch_size must be at least 1, got {batch_size}")  # fmt: skip
+            require(
+                batch_size > 0,
+                OptionError,
+                type(self).__name__,
+                f"batch_size must be at least 1, got {batch_size}",
+            )
         lr, results = self.lr, []
         self.count += 1
         with autograd.pause():
@@ -180,18 +188,31 @@ class Optimizer:
         for key, value in state["arrays"].items():
             place, _, part = key.partition(".")
             known = place.isdecimal() and int(place) < len(self.params) and part in self.states
-            require(known, OptionError, name, f"the state has an unknown entry {key!r}",
-                    "It belongs to an optimiser of other parameters.")  # fmt: skip
+            require(
+                known,
+                OptionError,
+                name,
+                f"the state has an unknown entry {key!r}",
+                "It belongs to an optimiser of other parameters.",
+            )
             param = self.params[int(place)]
             shape, dtype = as_handle(param, name).shape, as_handle(param, name).dtype
-            require(value.shape == shape, ShapeError, name,
-                    f"the state {key} has shape {value.shape}, its parameter {shape}")  # fmt: skip
+            require(
+                value.shape == shape,
+                ShapeError,
+                name,
+                f"the state {key} has shape {value.shape}, its parameter {shape}",
+            )
             array = value if isinstance(value, Array) else _record.from_numpy(value)
             with autograd.pause():
                 kept[int(place)][part] = from_node(cast(to_node(array), dtype), False)
         for place, part in enumerate(kept):
-            require(len(part) in (0, len(self.states)), OptionError, name,
-                    f"the state of parameter {place} has only {sorted(part)}")  # fmt: skip
+            require(
+                len(part) in (0, len(self.states)),
+                OptionError,
+                name,
+                f"the state of parameter {place} has only {sorted(part)}",
+            )
         self.kept, self.count, self._lr = kept, int(state["count"]), float(state["lr"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -228,12 +249,21 @@ class Optimizer:
 
 
 def listed(params: Any) -> list[Any]:
-    """Parameters in a list; a single one is refused, since an array would be taken apart into rows."""
-    require(not isinstance(params, Array | Parameter), OptionError, "Optimizer",
-            "params must be a list of parameters, got one", "Write [param].")  # fmt: skip
-    require(isinstance(params, Iterable), OptionError, "Optimizer",
-            f"params must be a list of parameters, got {type(params).__name__}",
-            "Write net.parameters().")  # fmt: skip
+    """Parameters in a list; a single array is refused, it would be taken apart into rows."""
+    require(
+        not isinstance(params, Array | Parameter),
+        OptionError,
+        "Optimizer",
+        "params must be a list of parameters, got one",
+        "Write [param].",
+    )
+    require(
+        isinstance(params, Iterable),
+        OptionError,
+        "Optimizer",
+        f"params must be a list of parameters, got {type(params).__name__}",
+        "Write net.parameters().",
+    )
     return list(params)
 
 
@@ -245,8 +275,12 @@ def unique(params: Iterable[Any]) -> list[Any]:
 def require_number(op: str, name: str, value: Any, least: float) -> None:
     """Raise OptionError unless `value` is a finite number of at least `least`."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    require(good and math.isfinite(value) and value >= least, OptionError, op,
-            f"{name} must be a number of at least {least:g}, got {value!r}")  # fmt: skip
+    require(
+        good and math.isfinite(value) and value >= least,
+        OptionError,
+        op,
+        f"{name} must be a number of at least {least:g}, got {value!r}",
+    )
 
 
 def clip_global_norm(params: Iterable[Any], max_norm: float) -> Array:
@@ -269,7 +303,9 @@ def clip_global_norm(params: Iterable[Any], max_norm: float) -> Array:
         When an array has no gradient.
     """
     require_number("clip_global_norm", "max_norm", max_norm, 0.0)
-    arrays = [as_handle(p, "clip_global_norm") for p in unique(listed(params)) if asks_for_gradient(p)]
+    arrays = [
+        as_handle(p, "clip_global_norm") for p in unique(listed(params)) if asks_for_gradient(p)
+    ]
     require(len(arrays) > 0, OptionError, "clip_global_norm", "there are no gradients")
     with autograd.pause():
         found = [_record.variable_of(a) for a in arrays]

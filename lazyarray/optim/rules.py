@@ -44,7 +44,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(params, lr, weight_decay, clip_gradient, lr_scheduler)
         require_number("SGD", "momentum", momentum, 0.0)
-        require(momentum > 0 or not nesterov, OptionError, "SGD", "nesterov needs a momentum above 0")
+        require(
+            momentum > 0 or not nesterov, OptionError, "SGD", "nesterov needs a momentum above 0"
+        )
         self.momentum = float(momentum)
         self.nesterov = nesterov
         self.states = ("velocity",) if momentum else ()
@@ -90,7 +92,12 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, lr, weight_decay, clip_gradient, lr_scheduler)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            require(0 <= beta < 1, OptionError, type(self).__name__, f"{name} must be in [0, 1), got {beta}")
+            require(
+                0 <= beta < 1,
+                OptionError,
+                type(self).__name__,
+                f"{name} must be in [0, 1), got {beta}",
+            )
         require_number(type(self).__name__, "epsilon", epsilon, 0.0)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
 
@@ -110,7 +117,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay acts on the parameter itself (Loshchilov and Hutter 2019, algorithm 2)."""
+    """Adam whose weight decay acts on the parameter (Loshchilov and Hutter 2019, algorithm 2)."""
 
     def rule(self, w: Node, g: Node, state: list[Node], lr: float, decay: float) -> list[Node]:
         """The new parameter, mean and square mean."""

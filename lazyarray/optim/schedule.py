@@ -21,8 +21,12 @@ class Scheduler:
     """
 
     def __init__(self, base_lr: float, warmup_steps: int = 0, warmup_begin_lr: float = 0.0) -> None:
-        require(warmup_steps >= 0, OptionError, type(self).__name__,
-                f"warmup_steps must be at least 0, got {warmup_steps}")  # fmt: skip
+        require(
+            warmup_steps >= 0,
+            OptionError,
+            type(self).__name__,
+            f"warmup_steps must be at least 0, got {warmup_steps}",
+        )
         self.base_lr = float(base_lr)
         self.warmup_steps = warmup_steps
         self.warmup_begin_lr = float(warmup_begin_lr)
@@ -74,8 +78,12 @@ class MultiStepScheduler(Scheduler):
         warmup_begin_lr: float = 0.0,
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr)
-        require(list(steps) == sorted(set(steps)), OptionError, "MultiStepScheduler",
-                f"steps must grow, got {list(steps)}")  # fmt: skip
+        require(
+            list(steps) == sorted(set(steps)),
+            OptionError,
+            "MultiStepScheduler",
+            f"steps must grow, got {list(steps)}",
+        )
         self.steps = list(steps)
         self.factor = float(factor)
 
@@ -85,7 +93,7 @@ class MultiStepScheduler(Scheduler):
 
 
 class CosineScheduler(Scheduler):
-    """Half a cosine from `base_lr` to `final_lr` over `max_steps` (Loshchilov and Hutter 2017, equation 5)."""
+    """Half a cosine from `base_lr` to `final_lr` (Loshchilov and Hutter 2017, equation 5)."""
 
     def __init__(
         self,
@@ -96,8 +104,12 @@ class CosineScheduler(Scheduler):
         warmup_begin_lr: float = 0.0,
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr)
-        require(max_steps > warmup_steps, OptionError, "CosineScheduler",
-                f"max_steps must be more than the warm-up's {warmup_steps}, got {max_steps}")  # fmt: skip
+        require(
+            max_steps > warmup_steps,
+            OptionError,
+            "CosineScheduler",
+            f"max_steps must be more than the warm-up's {warmup_steps}, got {max_steps}",
+        )
         self.max_steps = max_steps
         self.final_lr = float(final_lr)
 

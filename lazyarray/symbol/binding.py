@@ -131,11 +131,12 @@ def as_requests(grad_req: Any, types: Types) -> dict[str, str]:
         found = dict.fromkeys(names, "null") | by_name("bind", grad_req, names)
     for name, request in found.items():
         require(request in REQUESTS, OptionError, "bind",
-                f"grad_req of {name} is {request!r}, expected one of {', '.join(REQUESTS)}")  # fmt: skip
+                f"grad_req of {name} is {request!r}, expected {' or '.join(REQUESTS)}")  # fmt: skip
         dtype = types.arguments[name][1]
         if not is_inexact(dtype):
             asked = request != "null" and not isinstance(grad_req, str)
-            require(not asked, DTypeError, "bind", f"only floating arguments have gradients, {name} is {dtype}",
+            require(not asked, DTypeError, "bind",
+                    f"only floating arguments have gradients, {name} is {dtype}",
                     "Leave it out of grad_req.")  # fmt: skip
             found[name] = "null"
     return found

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _bind, _ir, _record, autodiff, random, runtime
+import lazyarray._bind as _bind
+from lazyarray import _ir, _record, autodiff, random, runtime
 from lazyarray._ir import Node
 from lazyarray._record import ArrayBase, from_node, to_node
 from lazyarray.array import Array, array, asarray
@@ -25,7 +26,7 @@ from lazyarray.ops.shaping import full
 
 from .binding import Types, found_types, parameter_names, starts
 from .program import Entry, Output, Shape, in_order
-from .replay import Replay, copied
+from .replay import Replay, apart, copied
 
 
 class Outputs(Sequence[Array]):
@@ -67,19 +68,14 @@ class Programs:
     ) -> None:
         self.names = list(types.arguments) + list(types.auxiliary)
         self.wanted = [name for name, request in requests.items() if request != "null"]
-        replay, nodes = self.replayed(entries, heads, types, frozenset(), False)
-        self.predicted = runtime.Compiled([own(n) for n in nodes], self.parameters(replay))
-        self.predict_draws = len(replay.draws)
-        replay, nodes = self.replayed(entries, heads, types, frozenset(self.wanted), True)
-        self.updated = list(replay.updates)
-        self.draws = len(replay.draws)
-        self.n_heads = len(nodes)
-        recorder = _ir.current()
-        outer, recorder.recording = recorder.recording, False
-        try:
-            self.compile_training(replay, nodes, requests)
-        finally:
-            recorder.recording = outer
+        with apart(False, False):
+            self.compile_prediction(*self.replayed(entries, heads, types, frozenset(), False))
+            wanted = frozenset(self.wanted)
+            try:
+                self.compile_training(*self.replayed(entries, heads, types, wanted, True), requests)
+            except GradientError as error:
+                error.add_note('For prediction alone, bind with grad_req="null".')
+                raise
 
     def replayed(
         self, entries: list[Entry], heads: Sequence[Output], types: Types,
@@ -90,11 +86,16 @@ class Programs:
         shapes = {name: shape for name, (shape, _) in known.items()}
         dtypes = {name: dtype for name, (_, dtype) in known.items()}
         replay = Replay(shapes, dtypes, training, wanted)
-        return replay, replay.run(entries, heads)  # type: ignore[return-value]
+        return replay, replay.run(entries, heads)
 
     def parameters(self, replay: Replay) -> list[Node]:
         """The nodes that a pass replaces."""
         return [replay.leaves[n] for n in self.names] + [n for pair in replay.draws for n in pair]
+
+    def compile_prediction(self, replay: Replay, heads: list[Node]) -> None:
+        """The prediction."""
+        self.predicted = runtime.Compiled([own(n) for n in heads], self.parameters(replay))
+        self.predict_draws = len(replay.draws)
 
     def compile_training(self, replay: Replay, heads: list[Node], requests: dict[str, str]) -> None:
         """The training pass as one program, and as a forward and a backward half.
@@ -102,6 +103,9 @@ class Programs:
         The halves pass on dear values of the forward pass; cheap ones are computed again.
         """
         parameters = self.parameters(replay)
+        self.updated = list(replay.updates)
+        self.draws = len(replay.draws)
+        self.n_heads = len(heads)
         outputs = [own(n) for n in (*heads, *replay.updates.values())]
         self.seeded = [i for i, n in enumerate(heads) if n.tracked and is_inexact(n.dtype)]
         seeds = [_ir.placeholder(heads[i].shape, heads[i].dtype) for i in self.seeded]
@@ -219,7 +223,7 @@ class Executor:
     """
 
     def __init__(
-        self, heads: Sequence[Output], device: Device, types: Types, values: Mapping[str, Any],
+        self, heads: Sequence[Output], device: Device, types: Types, values: Mapping[str, Array],
         grads: Mapping[str, Array], requests: dict[str, str],
     ) -> None:  # fmt: skip
         self._heads = tuple(heads)
@@ -231,7 +235,7 @@ class Executor:
 
         def made(name: str, shape: Shape, dtype: np.dtype) -> Array:
             if name in values:
-                return values[name]  # type: ignore[no-any-return]
+                return values[name]
             return from_node(full(shape, initial.get(name, 0), dtype), False)  # type: ignore[arg-type]
 
         self.arg_dict: dict[str, Array] = {n: made(n, *t) for n, t in types.arguments.items()}

@@ -80,7 +80,7 @@ LAYERS: dict[str, Any] = {}
 def layer(
     parameters: tuple[str, ...] = (), auxiliary: tuple[str, ...] = (), **initial: float
 ) -> Rule:
-    """Define a layer by its function on Nodes; `initial` is what parameters start from, if not 0."""
+    """Define a layer by its function on Nodes; `initial` gives starts that are not 0."""
 
     def define(function: Rule) -> Layer:
         made = Layer(function, parameters, auxiliary)
@@ -252,7 +252,7 @@ def _(data: Shape, kernel: Any, num_filter: int, num_group: int, layout: str,
     channels = data[3] if layout == "NHWC" else data[1]
     fits = channels % num_group == 0 and num_filter % num_group == 0
     require(fits, ShapeError, "",
-            f"{channels} channels, {num_filter} filters do not divide into {num_group} groups")  # fmt: skip
+            f"{channels} channels, {num_filter} filters do not fit {num_group} groups")  # fmt: skip
     window = pair(kernel, "Convolution", "kernel", 1)
     if layout == "NHWC":
         weight = (*window, channels // num_group, num_filter)
@@ -487,11 +487,11 @@ def SoftmaxOutput(
     Returns
     -------
     Symbol, the shape of `data`
-        Probabilities. Backward, ``(softmax - one_hot(label)) * grad_scale``. A label that is no class
-        raises ArrayIndexError when a gradient is waited for.
+        Probabilities. Backward, ``(softmax - one_hot(label)) * grad_scale``. A label that is no
+        class raises IndexError when a gradient is waited for.
     """
     require(label.shape == data.shape[:-1], ShapeError, "",
-            f"data {data.shape} needs labels of shape {data.shape[:-1]}, got {label.shape}")  # fmt: skip
+            f"data {data.shape} needs label {data.shape[:-1]}, got {label.shape}")  # fmt: skip
     found = unrecorded(lambda: registry["softmax"](data))
 
     def gradient() -> Node:

@@ -1,4 +1,4 @@
-"""What a Symbol is made of: inputs and calls, in the order in which they are replayed, and their text form."""
+"""What a Symbol is made of: inputs and calls, and their attributes as values and as text."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def fresh_name(kind: str) -> str:
 
 def users_site() -> Site | None:
     """The innermost frame outside this package: where an entry was made."""
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(HOME):
         frame = frame.f_back
     return None if frame is None else (frame.f_code, frame.f_lasti)
@@ -139,7 +139,7 @@ def attribute(value: Any, name: str) -> Any:
     if isinstance(value, slice):
         return slice(*[attribute(part, name) for part in (value.start, value.stop, value.step)])
     raise TypeError(
-        f"{name}: {type(value).__name__} is neither a Symbol nor an attribute that can be written down\n"
+        f"{name}: {type(value).__name__} is neither a Symbol nor an attribute that text can hold\n"
         "  Bind data to a Variable instead."
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+import lazyarray._bind as _bind
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
 from lazyarray.errors import DTypeError, LazyArrayError, ShapeError, fail, require
@@ -25,6 +28,20 @@ class Unstated(ShapeError):
     """A value of which too little is known to go on."""
 
 
+@contextmanager
+def apart(recording: bool, training: bool) -> Iterator[Any]:
+    """Record what never runs as it is: it is no pending work of this thread."""
+    recorder = _ir.current()
+    outer = recorder.recording, recorder.training, recorder.site
+    start = _ir.placeholder((), FLOAT32).serial
+    recorder.recording, recorder.training = recording, training
+    try:
+        yield recorder
+    finally:
+        recorder.recording, recorder.training, recorder.site = outer
+        _bind.withdraw(start)
+
+
 @dataclass(slots=True)
 class Replay:
     """One replay: what is known of the inputs, and what was found on the way.
@@ -32,8 +49,8 @@ class Replay:
     A training replay is recorded for gradients by the inputs in `wanted`.
     """
 
-    shapes: dict[str, Shape]
-    dtypes: dict[str, np.dtype]
+    shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, np.dtype]
     training: bool = False
     wanted: frozenset[str] = frozenset()
     partial: bool = False  # pass over what cannot be known, instead of raising
@@ -44,19 +61,15 @@ class Replay:
 
     def run(self, entries: Sequence[Entry], heads: Sequence[Output]) -> list[Node | None]:
         """The Nodes of `heads`."""
-        recorder = _ir.current()
-        outer = recorder.recording, recorder.training, recorder.site
-        recorder.recording, recorder.training = bool(self.wanted), self.training
-        try:
+        with apart(bool(self.wanted), self.training) as recorder:
+            outer = recorder.site
             for entry in entries:
-                recorder.site = entry.site or outer[2]
+                recorder.site = entry.site or outer
                 if isinstance(entry, Input):
                     self.values[id(entry)] = (self.leaf(entry),)
                 else:
                     self.values[id(entry)] = self.outputs(entry)
             return [self.values[id(entry)][place] for entry, place in heads]
-        finally:
-            recorder.recording, recorder.training, recorder.site = outer
 
     def leaf(self, entry: Input) -> Node | None:
         """The typed leaf of an input, if its shape is known."""
@@ -119,7 +132,7 @@ class Replay:
         signature = inspect.signature(function)
         for name, value in arguments.items():
             arguments[name] = as_argument(signature.parameters[name], value)
-        bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(signature, OrderedDict(arguments))
         found = function(*bound.args, **bound.kwargs)
         return (found,) if isinstance(found, Node) else tuple(found)
 
@@ -170,15 +183,16 @@ class Replay:
         entry, place = source
         node = self.values[id(entry)][place]
         if node is not None:
-            require(node.shape == shape, ShapeError, "",
-                    f"{name} must have shape {shape}, got {entry.name} of shape {node.shape}")  # fmt: skip
+            found = f"got {entry.name} of shape {node.shape}"
+            require(node.shape == shape, ShapeError, "", f"{name} must have shape {shape}, {found}")
             return
         if not isinstance(entry, Input):
             unstated(call, entry)
+        known = known_shape(entry, self.shapes.get(entry.name))
         try:
-            whole = merged(known_shape(entry, self.shapes.get(entry.name)), shape, entry.name)
+            whole = merged(known, shape, entry.name)
         except ValueError as error:
-            fail(ShapeError, "", f"{name} must have shape {shape}, but {error}")
+            raise ShapeError(f"{name} must have shape {shape}, but {error}") from None
         self.placed(entry, whole, self.dtypes.get(entry.name) or entry.dtype or dtype)
 
 
@@ -189,17 +203,19 @@ def known_shape(entry: Input, given: Shape | None) -> Shape | None:
     try:
         return merged(entry.shape, given, entry.name)
     except ValueError as error:
-        fail(ShapeError, "bind", str(error), "Give it the declared shape, or compose without one.")
+        remedy = "Give it the declared shape, or compose without one."
+        raise ShapeError(f"bind: {error}\n  {remedy}") from None
 
 
-def unstated(call: Call, entry: Entry) -> None:
+def unstated(call: Call, entry: Entry) -> NoReturn:
     """Raise for a source that is not known when a call needs it."""
     if isinstance(entry, Call):
         raise Unstated(f"{call}: the shape of {entry} is not known")
+    name = entry.name
     shape = "no shape" if entry.shape is None else f"shape {shown(entry.shape)}"
     raise Unstated(
-        f"{call}: Variable {entry.name!r} has {shape}, and only a layer that takes it as a parameter "
-        f"states one\n  Give it to bind or infer_shape, as {entry.name}=(...), or to the Variable."
+        f"{call}: Variable {name!r} has {shape}, and only a layer that takes it as a parameter "
+        f"states one\n  Give it to bind or infer_shape, as {name}=(...), or to the Variable."
     )
 
 
@@ -231,5 +247,6 @@ def copied(node: Node) -> Node:
 
 def check_dtype(entry: Input, dtype: np.dtype) -> None:
     """Raise when a value has not the dtype that the input declares."""
-    require(entry.dtype is None or entry.dtype == dtype, DTypeError, "bind",
-            f"{entry.name} is declared {entry.dtype}, got {dtype}", "Convert it with astype.")  # fmt: skip
+    declared = entry.dtype
+    require(declared is None or declared == dtype, DTypeError, "bind",
+            f"{entry.name} is declared {declared}, got {dtype}", "Convert it first.")  # fmt: skip

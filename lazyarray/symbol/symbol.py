@@ -39,8 +39,8 @@ Name = str | None
 class Symbol:
     """One or several outputs of a program whose inputs have names instead of values.
 
-    Make them with `Variable`, with the layers and ops of `la.symbol`, with operators, and with `Group`;
-    a Symbol never changes. `bind` gives it values.
+    Make them with `Variable`, with the layers and ops of `la.symbol`, with operators, and with
+    `Group`; a Symbol never changes. `bind` gives it values.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Symbol:
         return found
 
     def list_arguments(self) -> list[str]:
-        """The names of the inputs that are not auxiliary states, in the order of their first use."""
+        """The names of the inputs that are no auxiliary states, in the order of their first use."""
         aux = auxiliary_names(in_order(self._outputs))
         return [entry.name for entry in self._inputs() if entry.name not in aux]
 
@@ -251,8 +251,9 @@ class Symbol:
     ) -> tuple[Any, ...]:
         """Entries, replay and head Nodes."""
         entries = in_order(self._outputs)
-        replay = Replay({n: as_shape(s, n) for n, s in shapes.items()},
-                        {n: canonical(d, n) for n, d in dtypes.items()}, partial=partial)  # fmt: skip
+        known = {name: as_shape(shape, name) for name, shape in shapes.items()}
+        kinds = {name: canonical(dtype, name) for name, dtype in dtypes.items()}
+        replay = Replay(known, kinds, partial=partial)
         return entries, replay, replay.run(entries, self._outputs)
 
     def infer_shape(self, *args: Any, **known: Any) -> tuple[Any, Any, Any]:
@@ -268,8 +269,8 @@ class Symbol:
         Returns
         -------
         arg_shapes, out_shapes, aux_shapes : list of tuple of int, or None
-            In the order of `list_arguments`, `list_outputs` and `list_auxiliary_states`; all three are
-            None, with a warning that names what is missing, when too little is known.
+            In the order of `list_arguments`, `list_outputs` and `list_auxiliary_states`; all three
+            are None, with a warning that names what is missing, when too little is known.
 
         Raises
         ------
@@ -355,8 +356,8 @@ class Symbol:
         args_grad : dict of str to array, or sequence of array or None, optional
             Arrays to write gradients to.
         grad_req : str, or dict of str to str, or sequence of str, default "write"
-            "write", "add" or "null": replace the gradient, add to it, or compute none. Arguments that a
-            dict does not name, and integers, get none.
+            "write", "add" or "null": replace the gradient, add to it, or compute none. Arguments
+            that a dict does not name, and integers, get none.
         aux_states : dict of str to value, or sequence of them, optional
             As `args`, for auxiliary states.
         **inputs : value
@@ -392,8 +393,8 @@ class Symbol:
         return self._bound(device, shapes, dtypes, arrays, args_grad, grad_req)
 
     def simple_bind(
-        self, device: Any = None, grad_req: Any = "write", type_dict: Mapping[str, Any] | None = None,
-        **shapes: Any,
+        self, device: Any = None, grad_req: Any = "write",
+        type_dict: Mapping[str, Any] | None = None, **shapes: Any,
     ) -> Executor:  # fmt: skip
         """Bind to new arrays of the given shapes.
 
@@ -550,8 +551,8 @@ class Symbol:
 
 
 def Variable(
-    name: str, attr: Mapping[str, str] | None = None, shape: Any = None, lr_mult: float | None = None,
-    wd_mult: float | None = None, dtype: Any = None, init: Any = None,
+    name: str, attr: Mapping[str, str] | None = None, shape: Any = None,
+    lr_mult: float | None = None, wd_mult: float | None = None, dtype: Any = None, init: Any = None,
 ) -> Symbol:  # fmt: skip
     """Return the Symbol of a named input.
 

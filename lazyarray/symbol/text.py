@@ -82,7 +82,8 @@ def read_text(source: Any, op: str, file: bool = False) -> list[Output]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         fail(DataError, where, f"is not a symbol: its format is not {FORMAT!r}")
     if content.get("version") != VERSION:
-        fail(DataError, where, f"has version {content.get('version')!r}, this lazyarray reads {VERSION}",
+        fail(DataError, where,
+             f"has version {content.get('version')!r}, this lazyarray reads {VERSION}",
              "Write it with this version, or read it with the one that wrote it.")  # fmt: skip
     entries: list[Entry] = []
     try:
@@ -110,7 +111,8 @@ def entry_from(record: dict[str, Any], entries: list[Entry], where: str) -> Entr
     op = record["op"]
     function = function_named(op)
     if function is None:
-        fail(DataError, where, f"symbol {name} calls {op!r}, an op that this lazyarray does not have",
+        fail(DataError, where,
+             f"symbol {name} calls {op!r}, an op that this lazyarray does not have",
              "Read it with the version that wrote it.")  # fmt: skip
     sources = tuple(output_from(pair, entries) for pair in record["sources"])
     arguments = {key: decoded(value) for key, value in record["arguments"].items()}

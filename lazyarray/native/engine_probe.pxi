@@ -1,4 +1,4 @@
-# What tests and benchmarks push to see the engine's native side; no program needs it.
+# What tests and benchmarks push to see the native side, part of _engine.pyx; no program needs it.
 
 cdef extern from *:
     """

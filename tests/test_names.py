@@ -1,0 +1,59 @@
+"""The names at the top: every public op has a function, nothing internal shows."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lazyarray as la
+from lazyarray import functions
+from lazyarray.lift import ALIASES, HIDDEN, LIFTED
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """The ops of a fresh process; in this one tests register theirs."""
+    program = "import json, lazyarray; print(json.dumps(list(lazyarray._ir.registry)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_every_public_op_has_a_function(registered):
+    public = {n for n in registered - HIDDEN if not n.startswith(("_", "philox"))}
+    assert public <= set(la.__all__)
+    for name in sorted(public | set(ALIASES)):
+        assert callable(getattr(la, name)), name
+
+
+def test_hidden_ops_and_aliases_exist(registered):
+    assert registered >= HIDDEN
+    assert set(ALIASES.values()) <= registered
+    assert not set(LIFTED) & HIDDEN
+
+
+def test_names_exist_once_and_are_documented():
+    assert la.__all__ == sorted(set(la.__all__))
+    for name in la.__all__:
+        value = getattr(la, name)
+        if callable(value) or inspect.ismodule(value):
+            assert inspect.getdoc(value), name
+
+
+def test_nothing_else_shows():
+    names = {n for n in vars(la) if not n.startswith("_")}
+    for name in sorted(names - set(la.__all__)):
+        value = getattr(la, name)
+        assert inspect.ismodule(value), name
+        assert value.__name__ == f"lazyarray.{name}"
+
+
+def test_a_function_wins_over_the_op_of_its_name():
+    for name in functions.__all__:
+        assert getattr(la, name) is getattr(functions, name)
