@@ -9,8 +9,9 @@ import statistics
 import threading
 import time
 
-from lazyarray import _engine
 from lazyarray._engine import Var, push, wait, wait_all
+
+from lazyarray import _engine
 
 REPEATS = 5
 NATIVE, PYTHON = 300_000, 100_000
@@ -25,10 +26,24 @@ def best(measure):
     return min(measure() for _ in range(REPEATS))
 
 
-def per_task(n, push_all):
+def push_native(n, reads, writes):
+    _engine._push_nothing(n, reads, writes)
+
+
+def push_python(n, reads, writes):
+    for _ in range(n):
+        push(nothing, reads, writes)
+
+
+def push_busy(n, reads, writes):
+    for _ in range(n):
+        _engine._push_busy(20_000, reads, writes)
+
+
+def per_task(n, push_all, reads, writes):
     """Return ns per task, from the first push to the end of the last task."""
     start = time.perf_counter_ns()
-    push_all(n)
+    push_all(n, reads, writes)
     wait_all()
     return (time.perf_counter_ns() - start) / n
 
@@ -44,13 +59,8 @@ def throughput():
         "reads 4, writes 2": (many, [a, b]),
     }
     for name, (reads, writes) in shapes.items():
-        native = best(lambda: per_task(NATIVE, lambda n: _engine._push_nothing(n, reads, writes)))
-
-        def push_python(n, reads=reads, writes=writes):
-            for _ in range(n):
-                push(nothing, reads, writes)
-
-        python = best(lambda: per_task(PYTHON, push_python))
+        native = best(lambda r=reads, w=writes: per_task(NATIVE, push_native, r, w))
+        python = best(lambda r=reads, w=writes: per_task(PYTHON, push_python, r, w))
         report(f"throughput, {name}", f"native {native:5.0f} ns   python {python:5.0f} ns")
     report("", "goals: native < 400 ns, python < 2000 ns")
 
@@ -120,18 +130,14 @@ def log():
     """Print what the event log adds."""
     a, b = Var(), Var()
 
-    def busy_tasks(n):
-        for _ in range(n):
-            _engine._push_busy(20_000, [a], [b])
-
     def logged():
         _engine.start_log()
         try:
-            return per_task(5_000, busy_tasks)
+            return per_task(5_000, push_busy, [a], [b])
         finally:
             _engine.stop_log()
 
-    off = best(lambda: per_task(5_000, busy_tasks))
+    off = best(lambda: per_task(5_000, push_busy, [a], [b]))
     report("event log on, 20 us tasks", f"{100 * (best(logged) / off - 1):+.1f} %   goal: < 10 %")
 
 

@@ -76,10 +76,10 @@ def accuracy(net: Module, dataset: object) -> float:
 
 def train_epoch(
     net: Module, optimizer: la.optim.Optimizer, loader: DataLoader, title: str
-) -> list[float]:
-    """Pass once over the data; some losses on the way."""
+) -> list[tuple[int, float]]:
+    """Pass once over the data; some losses on the way, each with the number of its step."""
     measure = la.nn.SoftmaxCrossEntropyLoss()
-    seen: list[float] = []
+    seen: list[tuple[int, float]] = []
     with tqdm(total=len(loader.dataset), desc=title, unit=" images", unit_scale=True) as bar:
         for step, (images, labels) in enumerate(loader, 1):
             with la.autograd.record():
@@ -87,23 +87,24 @@ def train_epoch(
             loss.backward()
             optimizer.step()
             if step % READ_EVERY == 0 or step == len(loader):
-                seen.append(loss.item())
-                bar.set_postfix(loss=f"{seen[-1]:.4f}", refresh=False)
-                if not math.isfinite(seen[-1]):
+                value = loss.item()
+                seen.append((optimizer.count, value))
+                bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+                if not math.isfinite(value):
                     raise SystemExit(
-                        f"the loss is {seen[-1]}: try a smaller --lr than {optimizer.lr:g}"
+                        f"the loss is {value}: try a smaller --lr than {optimizer.lr:g}"
                     )
             bar.update(len(labels))
     return seen
 
 
-def plot(path: Path, losses: list[float], accuracies: list[float]) -> None:
+def plot(path: Path, losses: list[tuple[int, float]], accuracies: list[float]) -> None:
     """Draw the loss and the accuracy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot([READ_EVERY * (i + 1) for i in range(len(losses))], losses)
+    left.plot(*zip(*losses, strict=True))
     left.set(xlabel="step", ylabel="loss", yscale="log")
     right.plot(range(1, len(accuracies) + 1), accuracies, marker="o")
     right.set(xlabel="epoch", ylabel="test accuracy")
@@ -186,7 +187,7 @@ def train(args: argparse.Namespace) -> None:
     optimizer = la.optim.SGD(net.parameters(), momentum=0.9, weight_decay=1e-4, lr_scheduler=rate)
     target = args.out / f"{name}-{args.model}.safetensors"
     print(f"{args.model} on {name}: {len(training)} images to learn, {len(testing)} to test")
-    losses: list[float] = []
+    losses: list[tuple[int, float]] = []
     accuracies: list[float] = []
     begin = time.perf_counter()
     try:

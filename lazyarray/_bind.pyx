@@ -895,8 +895,10 @@ cdef Node substitute(Node leaf_node, Node value):
     cdef Type kind = leaf_node.type
     if value.type is not kind and (value.type.shape != kind.shape or value.type.dtype is not kind.dtype):
         raise RuntimeError(f"a compiled program that takes {kind!r} got {value.type!r}")
-    if value.state == PLACEHOLDER or (leaf_node.state == CONST and value.state != CONST):
-        raise RuntimeError(f"a compiled program got {value!r} for {leaf_node!r}")
+    if value.state == PLACEHOLDER:
+        raise RuntimeError(f"a compiled program got no value for a parameter of type {kind!r}")
+    if leaf_node.state == CONST and value.state != CONST:
+        raise RuntimeError(f"a compiled program got {value!r} for a number")
     if value.state == CONST and leaf_node.state != CONST:
         memory = np.empty(16, np.uint8)
         memcpy(cnp.PyArray_DATA(<cnp.ndarray>memory), value.number, 16)

@@ -5,7 +5,7 @@
 # Lock order: GIL, then engine.lock. The GIL is never taken, and no Python object touched, with the lock held.
 # Counts that other threads poll (pending, pending_writes, version, poison) are written under the lock, with release stores.
 # Turns: at most `limit` threads of a lane run tasks. A task that waits inside gives its turn away, a spare worker takes it, and
-# on return it gets the next free turn before any new task. An outside thread that waits helps with native tasks if a turn is free.
+# on return it gets the next free turn before any new task. A waiting outside thread helps with native tasks if a turn is free.
 # Memory: a busy Var holds one reference to its VarState. A finished Task and a dropped Poison are retired to a lock-free
 # stack, because they own Python objects; Python threads free them in push, wait and admit, or in a pending call.
 # Failures: a Poison is one failure. Tasks that read a poisoned Var do not run and pass it on; a plain write removes it.
@@ -296,7 +296,7 @@ cdef struct Engine:
     Py_ssize_t n_ready
     Py_ssize_t started          # frames with a task
     Py_ssize_t stuck            # of these, waiting for something that has not happened
-    ReadyQueue[Task]* unblocked # naive: where the thread that holds the lock collects ready tasks
+    ReadyQueue[Task]* unblocked     # naive: where the thread that holds the lock collects ready tasks
     Epoch* oldest
     Epoch* newest
     Waiter* waiters             # all but those for a Var

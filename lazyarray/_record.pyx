@@ -12,7 +12,10 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
+import warnings
+
 import numpy as np
+from numpy.exceptions import ComplexWarning
 
 cimport numpy as cnp
 
@@ -413,10 +416,17 @@ cdef int write(ArrayBase a, Node value, str op) except -1:
     return 0
 
 
+def warn_of_parts(level):
+    """NumPy's warning where a cast forgets imaginary parts; `level` frames up."""
+    warnings.warn("Casting complex values to real discards the imaginary part", ComplexWarning, stacklevel=level)
+
+
 cdef Node fit(Node value, tuple shape, object dtype, str op):
     cdef tuple have = value.type.shape
     cdef Py_ssize_t i, lead = len(have) - len(shape)
     if value.type.dtype is not dtype:
+        if value.type.dtype.kind == "c" and dtype.kind not in "cb":
+            warn_of_parts(1)
         value = _ir.cast(value, dtype)
     if have == shape:
         return value
@@ -665,8 +675,8 @@ def assign(ArrayBase a, Node value, str op="setitem"):
 
 def replace(ArrayBase a, Node value):
     """Let the handle's whole Storage hold another value of the same type."""
-    if value.type is not a.storage.node.type:
-        raise ShapeError("replace: the type differs")
+    if value.type.shape != a.storage.node.type.shape or value.type.dtype is not a.storage.node.type.dtype:
+        raise ShapeError(f"replace: a {value.type!r} cannot take the place of a {a.storage.node.type!r}")
     if a.storage.pins:
         write_pinned(a, value)
     else:

@@ -128,8 +128,10 @@ class Array(ArrayBase):
     def __deepcopy__(self, memo: Any) -> Array:
         return self.copy()
 
-    def __round__(self, ndigits: int = 0) -> Any:
-        return self.round(ndigits)
+    def __round__(self, ndigits: int | None = None) -> Any:
+        if not self.is_scalar:
+            raise TypeError("type Array doesn't define __round__ method")
+        return round(_record.peek_numpy(self)[()]) if ndigits is None else self.round(ndigits)
 
     # ---- views
 
@@ -153,6 +155,8 @@ class Array(ArrayBase):
 
     def ravel(self, order: str = "C") -> Array:
         """Return the elements in one axis: a view of contiguous data, else a copy."""
+        if order not in ("C", "F", "A", "K"):
+            raise ValueError(f"ravel: order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
         if order in ("C", "A") and shadow(self).flags.c_contiguous:
             return self.reshape(-1)
         if order in ("F", "A") and shadow(self).flags.f_contiguous:
@@ -224,6 +228,8 @@ class Array(ArrayBase):
             )
         if wanted == self.dtype:
             return self.copy("K") if copy else self
+        if self.dtype.kind == "c" and wanted.kind not in "cb":
+            _record.warn_of_parts(2)
         if order != "K":
             return from_node(_ir.cast(to_node(self), wanted), self.is_scalar)
         return self.in_order(lambda node: _ir.cast(node, wanted))

@@ -398,7 +398,7 @@ class Writer:
         for axis, extent in enumerate(value.shape[: self.rng.randint(1, value.ndim)]):
             inside = self.pick(
                 lambda x, n=extent: isinstance(x, np.ndarray) and x.dtype.kind in "iu" and 0 < x.ndim < 3
-                and x.size > 0 and -n <= int(x.min()) and int(x.max()) < n
+                and x.flags.c_contiguous and x.size > 0 and -n <= int(x.min()) and int(x.max()) < n
             )  # fmt: skip
             r = self.rng.random()
             if r < 0.25 and inside:

@@ -1,4 +1,4 @@
-"""The engine against a serial oracle: order, exclusion, failures, waits inside tasks, bounds, units, log."""
+"""The engine against a serial oracle: order, exclusion, failures, waits, bounds, units, log."""
 
 import gc
 import random
@@ -12,9 +12,9 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
+from lazyarray._engine import EngineError, Lane, Var, push, wait, wait_all
 
 from lazyarray import _engine
-from lazyarray._engine import EngineError, Lane, Var, push, wait, wait_all
 
 MODES = [("naive", 1), ("threaded", 1), ("threaded", 2), ("threaded", 8)]
 WORD = (1 << 64) - 1
@@ -39,6 +39,18 @@ def one_worker():
     yield from _configured("threaded", 1)
 
 
+@pytest.fixture
+def two_workers():
+    """A threaded engine with two workers."""
+    yield from _configured("threaded", 2)
+
+
+@pytest.fixture
+def naive():
+    """The naive engine."""
+    yield from _configured("naive", 1)
+
+
 def _configured(kind, workers):
     before = _engine.engine_kind(), _engine.workers(), _engine.bounds()
     _engine.set_engine(kind)
@@ -59,7 +71,7 @@ def mix(x):
 
 
 def random_program(seed, tasks, n_vars=100):
-    """Reads and writes of random tasks: 2 to 19 reads, 1 to 3 writes, some of them partial updates."""
+    """Random tasks: 2 to 19 reads, 1 to 3 writes, some of them partial updates."""
     rng = random.Random(seed)
     for tag in range(tasks):
         reads = rng.sample(range(n_vars), rng.randint(2, min(19, n_vars - 1)))
@@ -166,6 +178,20 @@ def test_pushes_from_four_threads_on_crossing_pairs_end(mode):
     wait_all()
     assert sum(var.version for var in cells.vars) == 4 * pushes * 2
     assert cells.clashes == 0
+
+
+def test_settling_waits_for_readers_too(mode):
+    cells = _engine._Cells(2)
+    for tag in range(200):
+        cells.push([], [0], tag)
+        cells.push([0], [1], tag, spin_ns=2_000)
+        cells.settle(0)
+        assert cells.vars[0].idle
+        cells.value(1)
+        assert cells.vars[1].idle
+    cells.push([], [0], 1, code=3)
+    with pytest.raises(ValueError, match="failed with 3"):
+        cells.settle(0)
 
 
 def test_duplicate_vars_count_once(mode):
@@ -695,7 +721,9 @@ def test_pushing_without_a_wait_does_not_grow(mode, kind, pushes):
 # --- Units ---
 
 
-@pytest.mark.parametrize(("extent", "grain"), [(0, 1), (1, 1), (7, 3), (1000, 1), (1000, 64), (5, 9)])
+@pytest.mark.parametrize(
+    ("extent", "grain"), [(0, 1), (1, 1), (7, 3), (1000, 1), (1000, 64), (5, 9)]
+)
 def test_units_run_once_each_and_finish_runs_last(mode, extent, grain):
     cells = _engine._Cells(2)
     expected = 0
@@ -757,51 +785,48 @@ def test_a_lane_runs_its_tasks_on_its_own_threads(threaded):
     assert len(ids["lane"]) == 1 and not ids["lane"] & ids["cpu"]
 
 
-def test_naive_runs_at_the_call():
-    for _ in _configured("naive", 1):
-        ran = []
-        here = threading.get_native_id()
-        push(lambda: ran.append(threading.get_native_id()), writes=[Var()])
-        assert ran == [here]
-        assert _engine.pending() == (0, 0)
-        a = Var()
-        push(fail, writes=[a])
-        assert a.poisoned
-        assert type(caught(a)) is LocatedError
+def test_naive_runs_at_the_call(naive):
+    ran = []
+    here = threading.get_native_id()
+    push(lambda: ran.append(threading.get_native_id()), writes=[Var()])
+    assert ran == [here]
+    assert _engine.pending() == (0, 0)
+    a = Var()
+    push(fail, writes=[a])
+    assert a.poisoned
+    assert type(caught(a)) is LocatedError
 
 
-def test_naive_from_many_threads():
-    for _ in _configured("naive", 1):
-        cells = _engine._Cells(4)
+def test_naive_from_many_threads(naive):
+    cells = _engine._Cells(4)
 
-        def work(seed):
-            rng = random.Random(seed)
-            for tag in range(2_000):
-                a, b = rng.sample(range(4), 2)
-                cells.push([a], [b], tag, spin_ns=1000)
-                push(nop, [cells.vars[a]], [cells.vars[b]])
+    def work(seed):
+        rng = random.Random(seed)
+        for tag in range(2_000):
+            a, b = rng.sample(range(4), 2)
+            cells.push([a], [b], tag, spin_ns=1000)
+            push(nop, [cells.vars[a]], [cells.vars[b]])
 
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        wait_all()
-        assert cells.clashes == 0
-        assert sum(var.version for var in cells.vars) == 16_000
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_all()
+    assert cells.clashes == 0
+    assert sum(var.version for var in cells.vars) == 16_000
 
 
-def test_switching_workers_and_kind_while_tasks_run():
-    for _ in _configured("threaded", 2):
-        cells = _engine._Cells(10)
-        program = list(random_program(7, 3_000, 10))
-        for i, (reads, writes, tag) in enumerate(program):
-            if i % 500 == 0:
-                _engine.set_engine(("threaded", "naive")[i // 500 % 2])
-            if i % 300 == 0:
-                _engine.set_workers(1 + i // 300 % 4)
-            cells.push(reads, writes, tag)
-        assert [cells.value(i) for i in range(10)] == serial(program, 10)[0]
+def test_switching_workers_and_kind_while_tasks_run(two_workers):
+    cells = _engine._Cells(10)
+    program = list(random_program(7, 3_000, 10))
+    for i, (reads, writes, tag) in enumerate(program):
+        if i % 500 == 0:
+            _engine.set_engine(("threaded", "naive")[i // 500 % 2])
+        if i % 300 == 0:
+            _engine.set_workers(1 + i // 300 % 4)
+        cells.push(reads, writes, tag)
+    assert [cells.value(i) for i in range(10)] == serial(program, 10)[0]
 
 
 @pytest.mark.parametrize(

@@ -521,17 +521,14 @@ def test_training_gives_the_bits_of_the_imperative_loop(which, peek):
 def test_training_gives_the_same_bits_on_every_engine(mode):
     values = params_of(mlp(), data=(8, 5))
     wanted = through_executor(mlp(), values, (8, 5), 4)
-    if mode == "naive":
-        la.set_engine("naive")
-    else:
-        la.set_workers(1)
+    before = _engine.engine_kind(), _engine.workers()
+    la.set_workers(1)
+    la.set_engine("naive" if mode == "naive" else "threaded")
     try:
         got = through_executor(mlp(), values, (8, 5), 4)
     finally:
-        if mode == "naive":
-            la.set_engine("threaded")
-        else:
-            la.set_workers(2)
+        la.set_engine(before[0])
+        la.set_workers(before[1])
     for a, b in zip(got[0], wanted[0], strict=True):
         assert_same(a, b)
 
@@ -1083,9 +1080,9 @@ def test_a_compiled_program_refuses_what_does_not_fit():
     assert records() == before
     with pytest.raises(RuntimeError, match="takes float64"):
         program([node(two), n])
-    with pytest.raises(RuntimeError, match="got <leaf"):
+    with pytest.raises(RuntimeError, match="got no value"):
         program([x, n])
-    with pytest.raises(RuntimeError, match="for <constant"):
+    with pytest.raises(RuntimeError, match="for a number"):
         program([node(one), node(la.array([3.0]).sum())])
     with pytest.raises(RuntimeError, match="unbound Variable"):
         la._record.from_node(x * 2).wait()

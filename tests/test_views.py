@@ -167,7 +167,7 @@ def test_names_that_hold_old_values():
     "x + x", "x.T + x.T", "x.T + 1", "-x.T", "x.T * y.T", "x.T + y.T", "x + f", "f + f", "f * 2 > 3", "xp.sqrt(f)",
     "xp.where(f > 2, f, 0)", "xp.where(x.T > 2, x.T, x.T)", "c.transpose(2, 0, 1) + 1", "c.transpose(1, 2, 0) * c.transpose(1, 2, 0)",
     "c[:, ::-1].swapaxes(0, 2) - 1", "c.transpose(2, 0, 1) + c.transpose(2, 0, 1)[:1]", "x[::-1, ::-1] + 1", "x.T[:, :1] + x.T",
-    "f.copy()", "f.copy('K')", "f.copy('F') if 0 else f.copy('C')", "c.transpose(2, 0, 1).copy('K')", "f.astype('float32')",
+    "f.copy()", "f.copy('K')", "f.copy('C')", "c.transpose(2, 0, 1).copy('K')", "f.astype('float32')",
     "c.transpose(1, 2, 0).astype('int64')", "xp.array(f)", "xp.array(c.transpose(2, 0, 1))", "xp.clip(f, 0, 1)", "xp.round(x.T)",
     "xp.broadcast_to(x, (3, 4, 6)).copy('K')", "xp.broadcast_to(x, (3, 4, 6)) + 1", "xp.broadcast_to(x[:, :1], (4, 6)) + x",
     "xp.maximum(x.T, 3)", "abs(x.T)", "~(x.T > 3)", "x.T ** 2", "x.reshape(6, 4, order='F')", "f.reshape(4, 6, order='A')",
@@ -265,11 +265,6 @@ def test_write_that_covers_everything_drops_the_old_value():
 
 
 def test_mask_write_observes_nothing():
-    x = la.arange(-3.0, 3.0)
-    flushes = la.stats()["flushes"]
-    x[x < 0] = 0
-    x[x > 1] *= 1 if False else 1.0
-    assert la.stats()["flushes"] >= flushes  # the second statement reads through a mask
     y = la.arange(-3.0, 3.0)
     flushes = la.stats()["flushes"]
     y[y < 0] = 0

@@ -191,6 +191,10 @@ cdef class _Cells:
         finally:
             free(vars)
 
+    def settle(self, int cell):
+        """Wait until no task reads or writes a cell."""
+        var_settle((<Var>self.vars[cell]).state)
+
     def value(self, int cell):
         """Wait for a cell and return its number."""
         var_wait((<Var>self.vars[cell]).state)

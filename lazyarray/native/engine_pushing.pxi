@@ -113,7 +113,8 @@ cdef int run_naive(Task* task) except -1:
 cdef int push_native(
     NativeRun run, NativeFinish finish, void* arg, Py_ssize_t extent, Py_ssize_t grain,
     object owner, int index, VarState** reads, int n_reads, VarState** writes, int n_writes,
-    int priority, object lane, Py_ssize_t nbytes, const char* name) except -1:
+    int priority, object lane, Py_ssize_t nbytes, const char* name,
+) except -1:
     cdef Task* task = new_task(n_reads + n_writes, priority, lane, nbytes)
     task.run = run
     task.finish = finish
@@ -147,7 +148,8 @@ cdef Task* new_python_task(object fn, int n_links, int priority, object lane, Py
 
 cdef int push_python(
     object fn, VarState** reads, int n_reads, VarState** writes, int n_writes,
-    int priority, object lane, Py_ssize_t nbytes, object name) except -1:
+    int priority, object lane, Py_ssize_t nbytes, object name,
+) except -1:
     cdef Task* task = new_python_task(fn, n_reads + n_writes, priority, lane, nbytes, name)
     return submit(task, reads, n_reads, writes, n_writes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -163,16 +164,24 @@ def published(function: Any) -> Any:
     return function
 
 
-def lifted() -> dict[str, Callable[..., Symbol]]:
-    """All functions by name."""
-    found: dict[str, Callable[..., Symbol]] = {}
-    for name, op in registry.items():
-        if name in HIDDEN or name.startswith(("_", "philox")):
-            continue
-        found[name] = lifted_elementwise(op) if isinstance(op, Elementwise) else lifted_function(op)
-    found.update({alias: found[name] for alias, name in ALIASES.items() if name in found})
-    found.update({name: lifted_layer(layer) for name, layer in LAYERS.items()})
-    return found
+OPS = {
+    name: op
+    for name, op in registry.items()
+    if name not in HIDDEN and not name.startswith(("_", "philox"))
+}
+NAMES = [*OPS, *(alias for alias, name in ALIASES.items() if name in OPS), *LAYERS]
 
 
-LIFTED = lifted()
+@functools.cache
+def lifted(name: str) -> Callable[..., Symbol]:
+    """The function of that name; made at its first use, because reading signatures is slow.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    if name in LAYERS:
+        return lifted_layer(LAYERS[name])
+    op = OPS[ALIASES.get(name, name) if name not in OPS else name]
+    return lifted_elementwise(op) if isinstance(op, Elementwise) else lifted_function(op)
