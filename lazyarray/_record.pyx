@@ -494,7 +494,7 @@ cdef int settle_free(Buffer buffer) except -1:
     if not var_idle(buffer.var):
         try:
             settle_buffer(buffer)
-        except BaseException:
+        except Exception:  # not KeyboardInterrupt
             pass
     var_written(buffer.var)
     return 0

@@ -28,6 +28,7 @@ class Lowering:
         self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
         self.groups: list[Group] = []
         self.group_of: list[int] = [-1] * count
+        self.risks: list[int] = [0] * count
 
     # ---- resolve
 
@@ -153,6 +154,7 @@ class Lowering:
             if not self.stored[place] or op.kind == EMPTY:
                 continue
             needs = self.sources(place)
+            self.risks[place] = self.risks_of(place)
             if op.kind == ELEMENTWISE and not op.fallible:
                 group = self.joinable(place, needs)
                 if group is not None:
@@ -161,6 +163,17 @@ class Lowering:
             elif op.kind == UPDATE and self.absorb(place, needs):
                 continue
             self.open_group(place, needs)
+
+    def risks_of(self, place: int) -> int:
+        """What may fail and take a node's value along.
+
+        A task that reads a failed value fails with all it writes, so the values of a group share their risks.
+        """
+        bits = 1 << place if self.graph.ops[place].fallible else 0
+        for root in self.read_roots(place):
+            if root >= 0:
+                bits |= self.risks[root]
+        return bits
 
     def sources(self, place: int) -> set[int]:
         """The groups that compute what `place` reads."""
@@ -189,7 +202,9 @@ class Lowering:
         op = self.graph.ops[place]
         kind = ELEMENTWISE if op.kind == VIEW else op.kind
         shape = self.graph.types[place].shape
-        group = Group(len(self.groups), [place], shape, kind, needs=self.closure(needs))
+        group = Group(
+            len(self.groups), [place], shape, kind, needs=self.closure(needs), risks=self.risks[place]
+        )
         if op.kind == UPDATE:
             group.update = place
             group.shape = self.graph.attrs[place][0]
@@ -204,7 +219,7 @@ class Lowering:
             if source < 0 or self.group_of[source] < 0 or not self.stored[source]:
                 continue
             group = self.groups[self.group_of[source]]
-            if not self.can_take(group, shape):
+            if not self.can_take(group, shape) or group.risks != self.risks[place]:
                 continue
             others = self.closure(needs - {group.number})
             if others >> group.number & 1 or self.looks_into([place], group):
@@ -247,6 +262,8 @@ class Lowering:
         for number in sorted(needs - {group.number}):
             other = self.groups[number]
             if not self.can_take(other, group.shape) or not other.nodes:
+                continue
+            if other.risks != group.risks:
                 continue
             if len(other.nodes) + len(group.nodes) > GROUP_LIMIT:
                 continue
@@ -298,7 +315,7 @@ class Lowering:
         group = self.groups[self.group_of[value]]
         if not self.can_take(group, graph.attrs[place][0]) or graph.ops[value].kind != ELEMENTWISE:
             return False
-        if self.read_by_others(value, place):
+        if self.read_by_others(value, place) or group.risks != self.risks[place]:
             return False
         base = self.access(old).root
         for member in group.nodes:

@@ -53,6 +53,7 @@ class Group:
     kind: int
     update: int | None = None
     needs: int = 0  # bit set of the groups it depends on, transitively
+    risks: int = 0  # bit set of the nodes that may fail and that its values depend on
 
 
 @dataclass(slots=True)

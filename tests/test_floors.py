@@ -18,7 +18,7 @@ TOWER = (
     (("_ir", "_memory", "device"),),
     (("ops",), ("codegen",)),
     (("autodiff",), ("schedule", "plan", "fuse", "assign")),
-    (("_bind", "runtime"),),
+    (("_walk", "_plan", "_bind", "runtime"),),
     (("_record", "array", "observers", "lift", "functions", "random"),),
     (("autograd", "jit"),),
     (("nn", "optim", "metric", "data"), ("symbol",)),
@@ -30,7 +30,7 @@ GROUP = {name: group for floor in TOWER for group in floor for name in group}
 
 SOURCES = (".py", ".pyx", ".pxd")
 BUILT = (".so", ".c", ".cpp", ".html", ".o", ".pyc")
-HEADERS = (".hpp", ".inc")
+HEADERS = (".hpp", ".inc", ".pxi")
 DATA = (".npz",)
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "base"}
 LONGEST = 750  # lines: the house's 650 with room for the last function

@@ -297,8 +297,8 @@ def test_example_says_what_is_wrong_with_data(example, tmp_path):
         example.main(["--data", str(tmp_path), "--out", str(tmp_path)])
 
 
-def test_interrupt_keeps_the_last_epoch(tmp_path):
-    program = [sys.executable, str(EXAMPLE), "--data", "digits", "--model", "mlp"]
+def test_interrupt_keeps_the_last_epoch(example, tmp_path):
+    program = [sys.executable, str(EXAMPLE), "--data", "digits", "--batch-size", "512"]
     with subprocess.Popen(
         [*program, "--epochs", "100000", "--out", str(tmp_path)], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -314,6 +314,5 @@ def test_interrupt_keeps_the_last_epoch(tmp_path):
     assert process.returncode == 130
     assert "stopped: " in errors
     assert "Traceback" not in errors
-    net = nn.Sequential(nn.Flatten(), nn.Dense(256), nn.Dense(128), nn.Dense(10))
-    net.load(tmp_path / "digits-mlp.safetensors")
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["digits-mlp.safetensors"]
+    example.build("lenet").load(tmp_path / "digits-lenet.safetensors")
+    assert [f.name for f in tmp_path.iterdir()] == ["digits-lenet.safetensors"]

@@ -1,0 +1,54 @@
+from libc.stdint cimport uint64_t
+from libcpp.vector cimport vector
+
+from lazyarray._loops cimport KernelFinish, KernelRun
+from lazyarray._walk cimport Walk
+
+cdef struct Arg:
+    int slot
+    int first_offset
+    int n_offsets
+
+cdef struct Spec:
+    KernelRun run
+    KernelFinish finish
+    const void* params
+    Py_ssize_t extent
+    Py_ssize_t grain
+    Py_ssize_t nbytes
+    int first_arg
+    int n_args
+    int first_read
+    int n_reads
+    int first_write
+    int n_writes
+    int place
+    bint python
+
+cdef struct SlotSpec:
+    Py_ssize_t nbytes
+    int leaf
+    bint const
+
+cdef struct Kept:
+    int place
+    int slot
+
+cdef class Plan:
+    cdef vector[Spec] tasks
+    cdef vector[Arg] args
+    cdef vector[int] offsets
+    cdef vector[int] vars
+    cdef vector[SlotSpec] slots
+    cdef vector[Kept] kept
+    cdef vector[char] is_written        # by slot
+    cdef readonly list kernels
+    cdef readonly list calls            # (function, attributes, arrays, op name) of Python tasks
+    cdef readonly list labels           # bytes, for the event log
+    cdef readonly object program
+    cdef Py_ssize_t cost
+    cdef bint inline
+    cdef uint64_t used
+
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting)
+cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype)

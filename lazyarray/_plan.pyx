@@ -1,0 +1,372 @@
+"""Plans: slots bound to buffers, operand pointers made, tasks pushed or run at once."""
+
+# Design. A Plan is a lowered program in arrays that bind walks without making Python objects. A Frame is one run of it: the
+# operand pointers, the numbers, and the lines where its ops were recorded; the engine keeps it until its last task has run.
+# Nodes are issued before their tasks are pushed; the caller holds the runtime's lock, so nobody sees them in between.
+# A plan that is cheap and whose buffers are idle runs on the thread that waits for it: a worker takes 9 us to wake.
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from libcpp.vector cimport vector
+
+import numpy as np
+
+from lazyarray._engine cimport (
+    NativeFinish, VarState, is_naive, push_native, push_python, var_idle, var_poison, var_poisoned, var_written,
+)
+from lazyarray._ir cimport CONST, Node, issue, leaf, settle
+from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
+from lazyarray._memory cimport Buffer, new_buffer
+from lazyarray._walk cimport Walk
+
+cimport numpy as cnp
+
+cdef extern from "ndarray.hpp":
+    object la_ndarray(object descr, int nd, const cnp.npy_intp* dims, const cnp.npy_intp* strides, void* data, int flags)
+
+cnp.import_array()
+
+cdef enum:
+    INLINE_COST = 40_000        # ns of kernel time that are cheaper to run here than to hand over (9 us) and wait for
+    RELEASE_COST = 5_000        # ns from which an inline run lets go of the GIL
+
+# What the engine runs: one kernel with its pointers.
+cdef struct Call:
+    KernelRun run
+    KernelFinish finish
+    const void* params
+    char** args
+
+cdef Py_ssize_t n_tasks = 0, n_inline = 0
+
+
+cdef int run_call(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    cdef Call* call = <Call*>arg
+    return call.run(call.params, call.args, begin, end)
+
+
+cdef int finish_call(void* arg) noexcept nogil:
+    cdef Call* call = <Call*>arg
+    return call.finish(call.params, call.args)
+
+
+@cython.final
+cdef class Plan:
+    """A lowered program in the form that bind reads."""
+
+    def __init__(self, program, graph):
+        cdef Spec spec
+        cdef Arg arg
+        cdef SlotSpec slot
+        cdef Kept kept
+        cdef NativeKernel kernel
+        self.kernels = []
+        self.calls = []
+        self.labels = []
+        self.program = program
+        self.inline = True
+        for each in program.slots:
+            slot.nbytes = each.nbytes
+            slot.leaf = each.leaf
+            slot.const = each.const
+            self.slots.push_back(slot)
+        self.is_written.assign(self.slots.size(), 0)
+        for task in program.tasks:
+            spec.place = task.place
+            spec.first_arg = <int>self.args.size()
+            spec.n_args = <int>len(task.args)
+            for index, places in task.args:
+                arg.slot = index
+                arg.first_offset = <int>self.offsets.size()
+                arg.n_offsets = <int>len(places)
+                for place in places:
+                    self.offsets.push_back(place)
+                self.args.push_back(arg)
+            spec.first_read = <int>self.vars.size()
+            spec.n_reads = <int>len(task.reads)
+            for index in task.reads:
+                self.vars.push_back(index)
+            spec.first_write = <int>self.vars.size()
+            spec.n_writes = <int>len(task.writes)
+            spec.nbytes = 0
+            for index in task.writes:
+                self.vars.push_back(index)
+                self.is_written[<int>index] = 1
+                spec.nbytes += self.slots[<int>index].nbytes
+            self.labels.append(task.label.encode())
+            spec.python = task.kernel is None
+            if spec.python:
+                function, attrs = task.function
+                self.kernels.append(None)
+                self.calls.append((function, attrs, task.arrays, task.op.name))
+                self.inline = False
+            else:
+                kernel = task.kernel
+                spec.run = kernel.run
+                spec.finish = kernel.finish
+                spec.params = kernel.params
+                spec.extent = kernel.extent
+                spec.grain = kernel.grain
+                self.cost += kernel.cost
+                self.kernels.append(kernel)
+                self.calls.append(None)
+                if graph.ops[task.place].fallible:
+                    self.inline = False
+            self.tasks.push_back(spec)
+        for place, index in program.kept:
+            kept.place = place
+            kept.slot = index
+            self.kept.push_back(kept)
+
+
+@cython.final
+cdef class Frame:
+    """One run of a plan: operand pointers, numbers, and where its ops were recorded."""
+
+    cdef char* memory
+    cdef Plan plan
+    cdef list sites         # raw sites of the tasks that may fail
+    cdef list foreign       # buffers of other owners, kept alive until the tasks have run
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def error(self, int index, int code):
+        """The located exception for error `code` of task `index`."""
+        kernel = self.plan.kernels[index]
+        known = kernel.errors or {}
+        kind, message = known.get(code, (RuntimeError, f"kernel {kernel.label} failed with code {code}"))
+        return located(kind, message, self.sites[index] if self.sites is not None else None)
+
+
+def located(kind, message, site):
+    """An exception that names the line where the failing op was recorded."""
+    if site is not None and site[0] is not None:
+        line = line_of(site)
+        message = f"{message}\n  Recorded at {line}."
+    return kind(message)
+
+
+def line_of(site):
+    """'file:line' of a raw site."""
+    code, lasti = site
+    for start, end, line in code.co_lines():
+        if start <= lasti < end:
+            return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+class HostCall:
+    """A Python task: an op's NumPy function on the memory of its slots."""
+
+    __slots__ = ("arrays", "attributes", "function", "name", "site")
+
+    def __init__(self, function, attributes, arrays, name, site):
+        self.function = function
+        self.attributes = attributes
+        self.arrays = arrays
+        self.name = name
+        self.site = site
+
+    def __call__(self):
+        try:
+            self.function(np, *self.arrays, **self.attributes)
+        except Exception as error:
+            if self.site is not None and self.site[0] is not None:
+                error.add_note(f"{self.name}: recorded at {line_of(self.site)}.")
+            raise
+
+
+cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i, n = <int>len(shape)
+    for i in range(n):
+        dims[i] = shape[i]
+        steps[i] = strides[i]
+    return la_ndarray(dtype, n, dims, steps, ptr, cnp.NPY_ARRAY_WRITEABLE)
+
+
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
+    # With `substitutes` (leaf nodes for a template's leaves) the template stays as it is and new leaves are returned.
+    global n_tasks, n_inline
+    cdef Py_ssize_t n_slots = <Py_ssize_t>plan.slots.size(), n_args = <Py_ssize_t>plan.args.size()
+    cdef Py_ssize_t n_calls = <Py_ssize_t>plan.tasks.size(), i, j, k
+    cdef list buffers = [None] * n_slots
+    cdef list order = [], results = None
+    cdef Frame frame = Frame.__new__(Frame)
+    cdef Call* calls
+    cdef char** pointers
+    cdef char* numbers
+    cdef char** bases
+    cdef vector[VarState*] slot_vars
+    cdef vector[VarState*] reads
+    cdef vector[VarState*] writes
+    cdef Node node
+    cdef Buffer buffer
+    cdef Spec* spec
+    cdef Arg* arg
+    cdef char* at
+    cdef PyObject* raw
+    cdef Py_ssize_t failed = -1
+    cdef NativeFinish finish
+    frame.plan = plan
+    frame.memory = <char*>malloc(
+        n_calls * sizeof(Call) + (n_args + n_slots) * sizeof(char*) + 16 * n_slots + 16
+    )
+    if frame.memory == NULL:
+        raise MemoryError()
+    numbers = frame.memory
+    calls = <Call*>(numbers + 16 * n_slots)
+    pointers = <char**>(calls + n_calls)
+    bases = pointers + n_args
+    slot_vars.assign(n_slots, NULL)
+    for i in range(n_slots):
+        if plan.slots[i].leaf >= 0:
+            if substitutes is not None:
+                node = <Node>substitutes[plan.slots[i].leaf]
+            else:
+                raw = walk.leaves[plan.slots[i].leaf]
+                node = <Node>raw
+            if node.state == CONST:
+                memcpy(numbers + 16 * i, node.number, 16)
+                bases[i] = numbers + 16 * i
+                continue
+            buffer = node.buffer
+            if buffer.size_class < 0:
+                if frame.foreign is None:
+                    frame.foreign = []
+                frame.foreign.append(buffer)
+        else:
+            buffer = new_buffer(plan.slots[i].nbytes)
+            if var_poisoned(buffer.var) and var_idle(buffer.var):
+                var_written(buffer.var)     # the failure of the block's last owner
+        buffers[i] = buffer
+        bases[i] = buffer.ptr
+        slot_vars[i] = buffer.var
+    node = None
+    j = 0
+    for i in range(n_calls):
+        spec = &plan.tasks[i]
+        calls[i].run = spec.run
+        calls[i].finish = spec.finish
+        calls[i].params = spec.params
+        calls[i].args = pointers + spec.first_arg
+        for j in range(spec.first_arg, spec.first_arg + spec.n_args):
+            arg = &plan.args[j]
+            at = bases[arg.slot]
+            for k in range(arg.first_offset, arg.first_offset + arg.n_offsets):
+                raw = walk.order[plan.offsets[k]]
+                at += (<Node>raw).offset
+            pointers[j] = at
+    if not plan.inline:
+        frame.sites = []
+        for i in range(n_calls):
+            raw = walk.order[plan.tasks[i].place]
+            frame.sites.append((<Node>raw).raw_site)
+    if substitutes is None:
+        for i in range(<Py_ssize_t>walk.order.size()):
+            order.append(<object>walk.order[i])
+        for i in range(<Py_ssize_t>plan.kept.size()):
+            issue(<Node>order[plan.kept[i].place], <Buffer>buffers[plan.kept[i].slot])
+        for node in order:
+            settle(node)
+            node.pinned = False
+        node = None
+    else:
+        results = []
+        for i in range(<Py_ssize_t>plan.kept.size()):
+            raw = walk.order[plan.kept[i].place]
+            results.append((plan.kept[i].place, leaf((<Node>raw).type, <Buffer>buffers[plan.kept[i].slot])))
+    n_tasks += n_calls
+    if waiting and plan.inline and plan.cost < INLINE_COST and not is_naive() and quiet(plan, slot_vars):
+        n_inline += 1
+        if plan.cost > RELEASE_COST:
+            with nogil:
+                failed = run_inline(plan, calls)
+        else:
+            failed = run_inline(plan, calls)
+        for i in range(n_slots):
+            if slot_vars[i] != NULL and plan.is_written[i]:
+                var_written(slot_vars[i])
+        if failed >= 0:
+            out_of_memory(plan, failed, slot_vars)
+        return results
+    for i in range(n_calls):
+        spec = &plan.tasks[i]
+        reads.clear()
+        writes.clear()
+        for k in range(spec.first_read, spec.first_read + spec.n_reads):
+            reads.push_back(slot_vars[plan.vars[k]])
+        for k in range(spec.first_write, spec.first_write + spec.n_writes):
+            writes.push_back(slot_vars[plan.vars[k]])
+        if spec.python:
+            push_python(
+                host_call(plan, i, pointers + spec.first_arg, frame.sites[i]), reads.data(), spec.n_reads,
+                writes.data(), spec.n_writes, 0, None, spec.nbytes, plan.calls[i][3],
+            )
+        else:
+            finish = finish_call
+            if spec.finish == NULL:
+                finish = NULL
+            push_native(
+                run_call, finish, &calls[i], spec.extent, spec.grain,
+                frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, 0, None, spec.nbytes,
+                <const char*>(<bytes>plan.labels[i]),
+            )
+    return results
+
+
+cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, object site):
+    function, attributes, layouts, name = plan.calls[index]
+    cdef list arrays = []
+    cdef Py_ssize_t i = 0
+    for shape, strides, dtype in layouts:
+        arrays.append(array_at(pointers[i], shape, strides, dtype))
+        i += 1
+    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, site)
+
+
+cdef int out_of_memory(Plan plan, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
+    # An op that cannot fail on data has failed for want of memory; all that the plan writes is poisoned.
+    cdef Py_ssize_t i
+    error = MemoryError(f"no memory for the working storage of {plan.labels[failed].decode()}")
+    for i in range(<Py_ssize_t>slot_vars.size()):
+        if slot_vars[i] != NULL and plan.is_written[i]:
+            var_poison(slot_vars[i], error)
+    return 0
+
+
+cdef bint quiet(Plan plan, vector[VarState*]& slot_vars) noexcept:
+    # Nothing that this plan reads or writes is still being worked on.
+    cdef Py_ssize_t i
+    cdef VarState* var
+    for i in range(<Py_ssize_t>slot_vars.size()):
+        var = slot_vars[i]
+        if var == NULL:
+            continue
+        if plan.slots[i].leaf < 0:
+            if not var_idle(var):
+                return False
+        elif not var_idle(var) or var_poisoned(var):
+            return False
+    return True
+
+
+cdef Py_ssize_t run_inline(Plan plan, Call* calls) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int code
+    for i in range(<Py_ssize_t>plan.tasks.size()):
+        code = calls[i].run(calls[i].params, calls[i].args, 0, plan.tasks[i].extent)
+        if code == 0 and calls[i].finish != NULL:
+            code = calls[i].finish(calls[i].params, calls[i].args)
+        if code != 0:
+            return i
+    return -1
+
+
+def counters():
+    """Counts since the process started."""
+    return {"tasks": n_tasks, "inline": n_inline}

@@ -1,0 +1,18 @@
+from cpython.object cimport PyObject
+from libcpp.vector cimport vector
+
+from lazyarray._ir cimport Node, Recorder
+
+cdef extern from "walk.hpp":
+    cdef cppclass Walk "LazyWalk":
+        vector[PyObject*] order
+        vector[PyObject*] leaves
+        vector[int] internal
+        vector[int] leaf_refs
+        vector[char] kept
+        vector[char] donatable
+
+cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1
+cdef int gather_template(Walk* walk, list outputs) except -1
+cdef bytes key_of(Walk* walk)
+cdef object graph_of(Walk* walk)

@@ -1,0 +1,270 @@
+"""What a flush runs: the pending graph in serial order, what of it is kept, and its key."""
+
+# Design. A walk holds borrowed pointers; the GIL, and the caller's lock, keep the Nodes as they are while it is used.
+# What is kept, and which leaves may be overwritten, follows from reference counts: a reference that is not from inside the
+# flush is a live handle, a pending reader or a tape. So no function here may keep a reference to a Node of the walk while
+# `judge` counts. A Node's `mark` is the epoch of the walk that saw it last, `place` its place there.
+# The key is made of interned integers and is compared in full.
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+from libcpp.algorithm cimport sort as sort_pointers
+from libcpp.vector cimport vector
+
+from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, recorder
+from lazyarray.plan import Graph
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* o)
+
+cdef uint64_t epoch = 1
+
+
+cdef bint older(PyObject* a, PyObject* b) noexcept nogil:
+    return (<Node>a).serial < (<Node>b).serial
+
+
+cdef void collect(Walk* walk, list targets) noexcept:
+    # Pending ancestors of the targets.
+    cdef vector[PyObject*] stack
+    cdef PyObject* at
+    cdef Node node
+    for target in targets:
+        if (<Node>target).state == PENDING:
+            stack.push_back(<PyObject*>target)
+    while not stack.empty():
+        at = stack.back()
+        stack.pop_back()
+        node = <Node>at
+        if node.mark == epoch:
+            continue
+        node.mark = epoch
+        walk.order.push_back(at)
+        for each in node.inputs:
+            if (<Node>each).state == PENDING and (<Node>each).mark != epoch:
+                stack.push_back(<PyObject*>each)
+
+
+cdef void number(Walk* walk) noexcept:
+    # Serial order; leaves in the order of first use; references from inside the flush.
+    cdef Py_ssize_t i, n = <Py_ssize_t>walk.order.size()
+    cdef Node node, source
+    cdef PyObject* at
+    sort_pointers(walk.order.begin(), walk.order.end(), older)
+    walk.leaves.clear()
+    walk.leaf_refs.clear()
+    walk.internal.assign(n, 0)
+    for i in range(n):
+        (<Node>walk.order[i]).place = i
+    for i in range(n):
+        at = walk.order[i]
+        node = <Node>at
+        for each in node.inputs:
+            source = <Node>each
+            if source.state == PENDING:
+                if not node.taped or not source.op.dear:
+                    walk.internal[source.place] += 1
+                continue
+            if source.mark != epoch:
+                source.mark = epoch
+                source.place = <Py_ssize_t>walk.leaves.size()
+                walk.leaves.push_back(<PyObject*>source)
+                walk.leaf_refs.push_back(0)
+            if not node.taped:
+                walk.leaf_refs[source.place] += 1
+
+
+cdef bint add_readers(Walk* walk, Recorder rec) except -1:
+    # Pending readers of a leaf that no handle holds any more join the flush, so that the leaf may be overwritten and
+    # what they share with the flush need not be kept for them.
+    cdef vector[int] outside
+    cdef vector[char] abandoned
+    cdef Py_ssize_t i, n = <Py_ssize_t>walk.leaves.size()
+    cdef void* at = rec.oldest
+    cdef Node node, source
+    cdef bint any_abandoned = False, reads
+    cdef list found = []
+    if rec.count <= <Py_ssize_t>walk.order.size():
+        return False
+    outside.assign(n, 0)
+    abandoned.assign(n, 0)
+    while at != NULL:
+        node = <Node>at
+        if node.mark != epoch:
+            for each in node.inputs:
+                source = <Node>each
+                if source.state == ISSUED and source.mark == epoch:
+                    outside[source.place] += 1
+        at = node.after
+    for i in range(n):
+        if outside[i] and (<Node>walk.leaves[i]).state == ISSUED:
+            if Py_REFCNT(walk.leaves[i]) <= walk.leaf_refs[i] + outside[i]:
+                abandoned[i] = 1
+                any_abandoned = True
+    node = None
+    source = None
+    if not any_abandoned:
+        return False
+    at = rec.oldest
+    while at != NULL:
+        node = <Node>at
+        if node.mark != epoch:
+            reads = False
+            for each in node.inputs:
+                source = <Node>each
+                if source.state == ISSUED and source.mark == epoch and abandoned[source.place]:
+                    reads = True
+                elif source.state == PENDING and source in found:
+                    reads = True
+            if reads:
+                found.append(node)
+        at = node.after
+    if not found:
+        return False
+    collect(walk, found)
+    return True
+
+
+cdef bytes key_of(Walk* walk):
+    """The structure of the graph as bytes."""
+    cdef vector[int64_t] key
+    cdef Py_ssize_t i
+    cdef Node node
+    cdef PyObject* at
+    key.reserve(walk.order.size() * 4 + walk.leaves.size() + 1)
+    key.push_back(<int64_t>walk.order.size())
+    for i in range(<Py_ssize_t>walk.order.size()):
+        at = walk.order[i]
+        node = <Node>at
+        key.push_back(node.sig * 2 + walk.kept[i])
+        for each in node.inputs:
+            if (<Node>each).state == PENDING:
+                key.push_back((<Node>each).place)
+            else:
+                key.push_back(-1 - (<Node>each).place)
+    for i in range(<Py_ssize_t>walk.leaves.size()):
+        at = walk.leaves[i]
+        node = <Node>at
+        key.push_back(node.type.id * 4 + walk.donatable[i] * 2 + (node.state == CONST))
+    return PyBytes_FromStringAndSize(<char*>key.data(), key.size() * sizeof(int64_t))
+
+
+cdef void judge(Walk* walk, list targets) noexcept:
+    # Reference counts say what is held from outside.
+    cdef Py_ssize_t i
+    cdef PyObject* at
+    walk.kept.assign(walk.order.size(), 0)
+    walk.donatable.assign(walk.leaves.size(), 0)
+    for i in range(<Py_ssize_t>walk.order.size()):
+        walk.kept[i] = Py_REFCNT(walk.order[i]) > walk.internal[i]
+    for target in targets:
+        if (<Node>target).state == PENDING:
+            walk.kept[(<Node>target).place] = 1
+    for i in range(<Py_ssize_t>walk.leaves.size()):
+        at = walk.leaves[i]
+        walk.donatable[i] = Py_REFCNT(at) <= walk.leaf_refs[i] and can_donate(at)
+
+
+cdef bint can_donate(PyObject* at) noexcept:
+    cdef Node node = <Node>at
+    if node.state != ISSUED or node.pinned:
+        return False
+    return node.buffer.size_class >= 0 and Py_REFCNT(<PyObject*>node.buffer) == 1
+
+
+cdef object graph_of(Walk* walk):
+    """The graph in the form that lowering reads."""
+    cdef list ops = [], attrs = [], kinds = [], inputs = [], leaf_types = [], leaf_const = []
+    cdef Py_ssize_t i
+    cdef Node node
+    cdef PyObject* at
+    for i in range(<Py_ssize_t>walk.order.size()):
+        at = walk.order[i]
+        node = <Node>at
+        ops.append(node.op)
+        attrs.append(node.attrs)
+        kinds.append(node.type)
+        inputs.append(tuple([
+            (<Node>each).place if (<Node>each).state == PENDING else -1 - (<Node>each).place
+            for each in node.inputs
+        ]))
+    for i in range(<Py_ssize_t>walk.leaves.size()):
+        at = walk.leaves[i]
+        node = <Node>at
+        leaf_types.append(node.type)
+        leaf_const.append(node.state == CONST)
+    return Graph(
+        ops, attrs, kinds, inputs, [bool(k) for k in walk.kept], leaf_types, leaf_const,
+        [bool(d) for d in walk.donatable],
+    )
+
+
+cdef int add_dependants(Walk* walk, Recorder rec) except -1:
+    # What is pending on a value of this flush joins it: the loss of a step, running statistics, sums of a metric.
+    cdef void* at = rec.oldest
+    cdef Node node
+    while at != NULL:
+        node = <Node>at
+        at = node.after
+        if node.mark != epoch:
+            for each in node.inputs:
+                if (<Node>each).state == PENDING and (<Node>each).mark == epoch:
+                    collect(walk, [node])
+                    break
+    return 0
+
+
+cdef void collect_live(Walk* walk, Recorder rec) noexcept:
+    cdef void* at = rec.oldest
+    while at != NULL:
+        (<Node>at).mark = epoch
+        walk.order.push_back(<PyObject*>at)
+        at = (<Node>at).after
+
+
+cdef void renumber(Walk* walk) noexcept:
+    cdef Py_ssize_t i
+    for i in range(<Py_ssize_t>walk.order.size()):
+        (<Node>walk.order[i]).mark = epoch
+    number(walk)
+
+
+cdef int check_bound(Walk* walk) except -1:
+    cdef Py_ssize_t i
+    for i in range(<Py_ssize_t>walk.leaves.size()):
+        if (<Node>walk.leaves[i]).state == PLACEHOLDER:
+            raise RuntimeError("a value that depends on an unbound Variable was asked for; bind the Symbol first")
+    return 0
+
+
+cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1:
+    """Collect what is pending among the targets and what they need; False where nothing is."""
+    global epoch
+    epoch += 1
+    walk.order.clear()
+    if live is not None:
+        collect_live(walk, live)
+    collect(walk, targets)
+    if walk.order.empty():
+        return False
+    if together:
+        add_dependants(walk, recorder())
+    number(walk)
+    if add_readers(walk, recorder()):
+        epoch += 1
+        renumber(walk)
+    judge(walk, targets)
+    check_bound(walk)
+    return True
+
+
+cdef int gather_template(Walk* walk, list outputs) except -1:
+    """Collect a program that is run again and again: only its outputs are kept, and no leaf is overwritten."""
+    global epoch
+    epoch += 1
+    collect(walk, outputs)
+    number(walk)
+    walk.kept.assign(walk.order.size(), 0)
+    walk.donatable.assign(walk.leaves.size(), 0)
+    return 0
