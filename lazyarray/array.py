@@ -368,6 +368,10 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
     """The Node of what is assigned to elements of `dtype`."""
     if isinstance(value, ArrayBase):
         return to_node(value)
+    if isinstance(value, np.generic):
+        cell = np.empty((), dtype)
+        cell[...] = value  # NumPy checks the range
+        return _ir.scalar(cell[()], dtype)
     if isinstance(value, bool | int | float | complex):
         if isinstance(value, complex) and dtype.kind != "c":
             raise TypeError(f"setitem: cannot convert a complex number to {dtype}")

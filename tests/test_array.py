@@ -11,7 +11,8 @@ import pytest
 import lazyarray as la
 from lazyarray.errors import AxisError, DTypeError, LazyArrayError, ShapeError
 
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64",
           "complex64", "complex128"]  # fmt: skip
 
 
@@ -24,8 +25,10 @@ def same(ours, theirs):
 # ---- making
 
 
-@pytest.mark.parametrize("source", [3, 2.5, True, 1j, [1, 2], [[1.5, 2], [3, 4]], (1, 2), [], [[]], [True, False], range(4), np.float32(2),
-                                    np.int8(3), [np.float32(1), 2], np.arange(6).reshape(2, 3).T, [1, 2.5], [1, 2j], [[1], [2]],
+@pytest.mark.parametrize("source", [3, 2.5, True, 1j, [1, 2], [[1.5, 2], [3, 4]], (1, 2), [], [[]],
+    [True, False], range(4), np.float32(2),
+                                    np.int8(3), [np.float32(1), 2], np.arange(6).reshape(2, 3).T,
+                                        [1, 2.5], [1, 2j], [[1], [2]],
                                     np.zeros((0, 3)), 2**40, [2**63]])  # fmt: skip
 def test_array(source):
     same(la.array(source), np.array(source))
@@ -46,8 +49,10 @@ def test_array_of_arrays():
     assert la.asarray(x, "float64") is x
 
 
-@pytest.mark.parametrize("source", ["text", [object()], [[1], [1, 2]], np.array(["a"]), np.array(0, "datetime64[s]"), {"a": 1}, None,
-                                    np.zeros(2, [("a", int)]), np.zeros(2, "longdouble")])  # fmt: skip
+@pytest.mark.parametrize("source", ["text", [object()], [[1], [1, 2]], np.array(["a"]), np.array(0,
+    "datetime64[s]"), {"a": 1}, None,
+                                    np.zeros(2, [("a", int)]), np.zeros(2,
+                                        "longdouble")])  # fmt: skip
 def test_no_array(source):
     with pytest.raises((TypeError, ValueError)):
         la.array(source)
@@ -62,12 +67,18 @@ def test_unknown_dtype():
 
 
 @pytest.mark.parametrize("text", [
-    "xp.zeros(3)", "xp.zeros((2, 0))", "xp.ones((2, 3), 'int8')", "xp.full((2, 2), 7)", "xp.full(3, 2.5, 'float32')", "xp.full((2, 3), [1, 2, 3])",
-    "xp.arange(5)", "xp.arange(2, 9, 3)", "xp.arange(5, 0, -2)", "xp.arange(0, 1, 0.3)", "xp.arange(4, dtype='float32')", "xp.arange(3, 3)",
-    "xp.arange(2.5)", "xp.linspace(0, 1, 5)", "xp.linspace(0, 1, 4, endpoint=False)", "xp.linspace(3, 3, 3)", "xp.linspace(0, 10, 3, dtype='int32')",
-    "xp.linspace(0, 1, 1)", "xp.linspace(0, 1, 0)", "xp.eye(3)", "xp.eye(2, 4, 1)", "xp.eye(3, k=-1, dtype='int32')", "xp.identity(2)",
-    "xp.zeros_like(xp.arange(3))", "xp.ones_like(xp.arange(3), 'float32')", "xp.full_like(xp.arange(3), 4)", "xp.empty((0, 2))",
-    "xp.meshgrid(xp.arange(2), xp.arange(3))[0]", "xp.meshgrid(xp.arange(2), xp.arange(3), indexing='ij')[1]",
+    "xp.zeros(3)", "xp.zeros((2, 0))", "xp.ones((2, 3), 'int8')", "xp.full((2, 2), 7)",
+    "xp.full(3, 2.5, 'float32')", "xp.full((2, 3), [1, 2, 3])",
+    "xp.arange(5)", "xp.arange(2, 9, 3)", "xp.arange(5, 0, -2)", "xp.arange(0, 1, 0.3)",
+    "xp.arange(4, dtype='float32')", "xp.arange(3, 3)",
+    "xp.arange(2.5)", "xp.linspace(0, 1, 5)", "xp.linspace(0, 1, 4, endpoint=False)",
+    "xp.linspace(3, 3, 3)", "xp.linspace(0, 10, 3, dtype='int32')",
+    "xp.linspace(0, 1, 1)", "xp.linspace(0, 1, 0)", "xp.eye(3)", "xp.eye(2, 4, 1)",
+    "xp.eye(3, k=-1, dtype='int32')", "xp.identity(2)",
+    "xp.zeros_like(xp.arange(3))", "xp.ones_like(xp.arange(3), 'float32')",
+    "xp.full_like(xp.arange(3), 4)", "xp.empty((0, 2))",
+    "xp.meshgrid(xp.arange(2), xp.arange(3))[0]",
+    "xp.meshgrid(xp.arange(2), xp.arange(3), indexing='ij')[1]",
     "xp.meshgrid(xp.arange(2), xp.arange(3), sparse=True)[1]",
 ])  # fmt: skip
 def test_creation(text):
@@ -109,7 +120,7 @@ def test_length_iteration_membership():
     assert [int(v) for v in la.arange(3)] == [0, 1, 2]
     assert 4 in x
     assert 7 not in x
-    a, b, c = x
+    _, b, _ = x
     b[...] = 0
     assert x.tolist() == [[0, 1], [0, 0], [4, 5]]
     for statement in ("len(s)", "iter(s)", "list(s)", "1 in s"):
@@ -122,9 +133,13 @@ def test_length_iteration_membership():
     assert list(reversed(la.arange(3).tolist())) == [2, 1, 0]
 
 
-@pytest.mark.parametrize("convert", [bool, int, float, complex, operator.index, round, str, repr, hash])
-@pytest.mark.parametrize("text", ["xp.array(3)", "xp.array([3])", "xp.array([[2.5]])", "xp.arange(3)", "xp.array([])", "xp.array(2.5)",
-                                  "xp.array(True)", "xp.arange(3)[2]", "xp.array([1.5, 2])[0]", "xp.array(1j)", "xp.array(float('nan'))"])  # fmt: skip
+@pytest.mark.parametrize(
+    "convert", [bool, int, float, complex, operator.index, round, str, repr, hash]
+)
+@pytest.mark.parametrize("text", ["xp.array(3)", "xp.array([3])", "xp.array([[2.5]])",
+    "xp.arange(3)", "xp.array([])", "xp.array(2.5)",
+                                  "xp.array(True)", "xp.arange(3)[2]", "xp.array([1.5, 2])[0]",
+                                  "xp.array(1j)", "xp.array(float('nan'))"])  # fmt: skip
 def test_conversions(convert, text):
     theirs, ours = eval(text, {"xp": np}), eval(text, {"xp": la})
     if convert in (str, repr):
@@ -166,7 +181,18 @@ class Color(enum.IntEnum):
 def test_numbers_of_other_types():
     x = la.arange(3, dtype="int8")
     n = np.arange(3, dtype="int8")
-    for other in (True, np.float32(2), np.int64(3), Color.RED, 2.5, 1j, np.array(2), [1, 2, 3], (1, 2, 3), np.arange(3.0)):
+    for other in (
+        True,
+        np.float32(2),
+        np.int64(3),
+        Color.RED,
+        2.5,
+        1j,
+        np.array(2),
+        [1, 2, 3],
+        (1, 2, 3),
+        np.arange(3.0),
+    ):
         same(x + other, n + other)
         same(la.asarray(other + x), np.asarray(other + n))
     with pytest.raises(TypeError):
@@ -201,7 +227,30 @@ def test_foreign_operands_get_their_turn():
     assert (la.arange(3) == Knows()) == "eq"
 
 
-@pytest.mark.parametrize("op", ["+", "-", "*", "/", "//", "%", "**", "<", "<=", "==", "!=", ">", ">=", "&", "|", "^", "<<", ">>", "@"])
+@pytest.mark.parametrize(
+    "op",
+    [
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "**",
+        "<",
+        "<=",
+        "==",
+        "!=",
+        ">",
+        ">=",
+        "&",
+        "|",
+        "^",
+        "<<",
+        ">>",
+        "@",
+    ],
+)
 def test_numpy_arrays_on_the_left(op):
     x, n = la.array([1, 2, 3]), np.array([3, 2, 1])
     for text in (f"n {op} x", f"x {op} n"):
@@ -230,7 +279,11 @@ def test_ufuncs():
     assert x.tolist() == [6, 10, 14]
     with pytest.raises(TypeError):
         np.add(x, 0.5, out=np.zeros(3, int))
-    for unsupported in (lambda: np.add.reduce(x), lambda: np.add(x, x, where=np.ones(3, bool)), lambda: np.frexp(x)):
+    for unsupported in (
+        lambda: np.add.reduce(x),
+        lambda: np.add(x, x, where=np.ones(3, bool)),
+        lambda: np.frexp(x),
+    ):
         with pytest.raises(TypeError):
             unsupported()
     same(np.matmul(np.ones((2, 3)).T, la.ones((2, 3))), np.ones((3, 3)) * 2)
@@ -249,8 +302,10 @@ def test_functions_of_numpy_convert():
 # ---- printing, copying, pickling
 
 
-@pytest.mark.parametrize("text", ["xp.arange(3)", "xp.arange(6.0).reshape(2, 3) / 3", "xp.zeros((0, 2))", "xp.array(True)", "xp.arange(2000)",
-                                  "xp.array([1 + 2j])", "xp.ones((2, 2, 2), 'float32')", "xp.array([0.1, float('nan'), float('inf')])"])  # fmt: skip
+@pytest.mark.parametrize("text", ["xp.arange(3)", "xp.arange(6.0).reshape(2, 3) / 3",
+    "xp.zeros((0, 2))", "xp.array(True)", "xp.arange(2000)",
+                                  "xp.array([1 + 2j])", "xp.ones((2, 2, 2), 'float32')",
+                                  "xp.array([0.1, float('nan'), float('inf')])"])  # fmt: skip
 def test_printing(text):
     theirs, ours = eval(text, {"xp": np}), eval(text, {"xp": la})
     assert str(ours) == str(theirs)
@@ -282,7 +337,15 @@ def test_pickling(dtype):
 
 def test_copies():
     x = la.arange(4.0)
-    for y in (copy.copy(x), copy.deepcopy(x), x.copy(), x.detach(), la.copy(x), la.array(x), x.astype("float64")):
+    for y in (
+        copy.copy(x),
+        copy.deepcopy(x),
+        x.copy(),
+        x.detach(),
+        la.copy(x),
+        la.array(x),
+        x.astype("float64"),
+    ):
         y[0] = 5
         assert float(x[0]) == 0
     assert x.astype("float64", copy=False) is x
@@ -326,7 +389,13 @@ def test_attributes(dtype):
 def test_attributes_observe_nothing():
     x = la.ones((3, 4)) @ la.ones((4, 2))
     flushes = la.stats()["flushes"]
-    assert (x.shape, x.dtype, len(x), x.T.strides, x[1:].nbytes) == ((3, 2), np.float64, 3, (8, 16), 32)
+    assert (x.shape, x.dtype, len(x), x.T.strides, x[1:].nbytes) == (
+        (3, 2),
+        np.float64,
+        3,
+        (8, 16),
+        32,
+    )
     assert la.stats()["flushes"] == flushes
 
 
@@ -334,14 +403,22 @@ def test_attributes_observe_nothing():
 
 
 @pytest.mark.parametrize("text", [
-    "a + xp.ones(4)", "a @ xp.ones(2)", "a.reshape(5)", "a.reshape(-1, -1)", "a.transpose(0, 0)", "a.transpose(0)", "a.sum(axis=5)",
-    "a.swapaxes(0, 7)", "a.squeeze(0)", "xp.concatenate([a, xp.ones(3)])", "xp.concatenate([])", "xp.stack([a, a.T])", "a[5]", "a[0, 0, 0]",
-    "a['x']", "a[1.0]", "a[[0.5]]", "a[[0, 5]]", "a & a", "~a", "a << 1", "xp.broadcast_to(a, (2, 2))", "xp.expand_dims(a, 9)",
-    "xp.split(a, 5)", "a.astype('nothing')", "xp.array(True) - xp.array(True)", "-xp.array([True])", "a[...] + 'x'", "xp.arange(3) ** -1",
-    "a.argmax(axis=4)", "xp.zeros((0, 3)).max()", "xp.where(a > 0, a)", "xp.moveaxis(a, 3, 0)", "a.take(99)", "xp.take(a, [7], axis=1)",
-    "xp.sqrt(a, a, a, a)", "xp.ones(3).dot(xp.ones(4))", "xp.tensordot(a, a, 1)", "xp.einsum('ij,jk', a, a)", "a.view('int16').view('nope')",
-    "xp.flip(a, 3)", "xp.roll(a, 1, axis=4)", "a.ravel(order='Z')", "a.reshape(3, 2, order='Z')", "len(xp.array(3))", "a.nope",
-    "xp.linspace(0, 1, -3)", "a.item(77)", "xp.ones((2, 2)) + xp.ones((3, 2))", "a[None:'x']", "a[::0]", "a.repeat(-1)", "xp.diagonal(xp.ones(3))",
+    "a + xp.ones(4)", "a @ xp.ones(2)", "a.reshape(5)", "a.reshape(-1, -1)", "a.transpose(0, 0)",
+    "a.transpose(0)", "a.sum(axis=5)",
+    "a.swapaxes(0, 7)", "a.squeeze(0)", "xp.concatenate([a, xp.ones(3)])", "xp.concatenate([])",
+    "xp.stack([a, a.T])", "a[5]", "a[0, 0, 0]",
+    "a['x']", "a[1.0]", "a[[0.5]]", "a[[0, 5]]", "a & a", "~a", "a << 1",
+    "xp.broadcast_to(a, (2, 2))", "xp.expand_dims(a, 9)",
+    "xp.split(a, 5)", "a.astype('nothing')", "xp.array(True) - xp.array(True)",
+    "-xp.array([True])", "a[...] + 'x'", "xp.arange(3) ** -1",
+    "a.argmax(axis=4)", "xp.zeros((0, 3)).max()", "xp.where(a > 0, a)", "xp.moveaxis(a, 3, 0)",
+    "a.take(99)", "xp.take(a, [7], axis=1)",
+    "xp.sqrt(a, a, a, a)", "xp.ones(3).dot(xp.ones(4))", "xp.tensordot(a, a, 1)",
+    "xp.einsum('ij,jk', a, a)", "a.view('int16').view('nope')",
+    "xp.flip(a, 3)", "xp.roll(a, 1, axis=4)", "a.ravel(order='Z')", "a.reshape(3, 2, order='Z')",
+    "len(xp.array(3))", "a.nope",
+    "xp.linspace(0, 1, -3)", "a.item(77)", "xp.ones((2, 2)) + xp.ones((3, 2))", "a[None:'x']",
+    "a[::0]", "a.repeat(-1)", "xp.diagonal(xp.ones(3))",
     "a.T[:, 0] @ xp.ones((4, 2))", "xp.array(1)[0]", "xp.array([1, 2])[xp.array([0.5])]",
 ])  # fmt: skip
 def test_raises_what_numpy_raises(text):
@@ -369,6 +446,41 @@ def test_messages_say_what_came():
         la.ones(3) & la.ones(3)
 
 
+def test_shapes_are_looked_at_first():
+    with pytest.raises(ShapeError):
+        la.ones(3, bool) - la.ones(4, bool)
+    with pytest.raises(TypeError):
+        np.ones(3, bool) - np.ones(4, bool)
+
+
+def test_scalars_are_assigned_like_arrays():
+    x = la.zeros(2, "int8")
+    x[0] = la.array([300])[0]
+    assert x.tolist() == [44, 0]
+    for value in (np.int64(300), 300, np.float64("inf")):  # whose values are known
+        with pytest.raises(OverflowError):
+            x[0] = value
+    with pytest.raises(ValueError, match="NaN"):
+        x[0] = np.float64("nan")
+    x[...] = np.float32(2.7)
+    assert x.tolist() == [2, 2]
+
+
+def test_where_does_not_wrap():
+    x = np.arange(3, dtype="int8")
+    assert np.where(x > 0, x, 300).tolist() == [44, 1, 2]
+    with pytest.raises(OverflowError):
+        la.where(la.array(x) > 0, la.array(x), 300)
+
+
+def test_out_is_an_array():
+    n = np.zeros(3)
+    with pytest.raises(TypeError, match="ndarray"):
+        la.add(la.ones(3), 1, out=n)
+    np.add(la.ones(3), 1, out=n)
+    assert n.tolist() == [2, 2, 2]
+
+
 # ---- observers
 
 
@@ -376,7 +488,9 @@ def test_functions_of_unknown_shape():
     x = la.array([3, 1, 0, 3, 0])
     n = np.array([3, 1, 0, 3, 0])
     same(la.unique(x), np.unique(n))
-    for mine, theirs in zip(la.unique(x, True, True, True), np.unique(n, True, True, True), strict=True):
+    for mine, theirs in zip(
+        la.unique(x, True, True, True), np.unique(n, True, True, True), strict=True
+    ):
         same(mine, theirs)
     same(la.nonzero(x)[0], n.nonzero()[0])
     same(x.nonzero()[0], n.nonzero()[0])

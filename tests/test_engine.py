@@ -924,3 +924,69 @@ def test_thread_locals_stay_between_tasks_of_a_worker(one_worker):
         push(task)
         wait_all()
     assert seen == list(range(1, 11))
+
+
+def test_anything_at_once(two_workers):
+    """Three threads do at random all that the engine offers; it ends, quiet, without a clash."""
+    cells, lane = _engine._Cells(12), Lane("side", workers=2)
+    errors = (ValueError, ZeroDivisionError, EngineError)
+
+    def quietly(call, *args):
+        try:
+            call(*args)
+        except errors:
+            pass
+        except BaseExceptionGroup as group:
+            assert group.subgroup(errors) is not None
+
+    def act(rng, seed):
+        a, b, c = rng.sample(range(12), 3)
+        read, write = [cells.vars[a]], [cells.vars[b]]
+
+        def inside():
+            fresh = Var()
+            push(nop, writes=[fresh])
+            wait(fresh)
+            quietly(wait, cells.vars[c])
+
+        kind = rng.randrange(100)
+        if kind < 40:
+            cells.push([a], [b], 1, spin_ns=rng.choice([0, 0, 5000]), code=kind == 0, nbytes=10)
+        elif kind < 50:
+            cells.push_units(a, rng.choice([0, 1, 10, 300]), rng.choice([1, 7]), spin_ns=200)
+        elif kind < 60:
+            push(nop, read, write, rng.choice([-1, 0, 1]), rng.choice([None, lane]))
+        elif kind < 65:
+            push(inside, read, write)
+        elif kind < 70:
+            push(inside)
+        elif kind < 73:
+            push(lambda: 1 // 0, read, write)
+        elif kind < 78:
+            push(lambda begin, end: None, read, write, extent=rng.choice([0, 5, 50]), grain=3)
+        elif kind < 84:
+            push(nop, writes=[cells.vars[a], cells.vars[b]])
+        elif kind < 92:
+            quietly(wait, cells.vars[a])
+        elif kind < 95:
+            quietly(cells.settle, a)
+        elif kind < 97:
+            quietly(wait_all)
+        elif seed == 0:
+            _engine.set_workers(rng.choice([1, 2, 3, 8]))
+            _engine.set_bounds(rng.choice([1, 5, 100, 10_000]), rng.choice([5, 100, 1 << 40]))
+            _engine.set_engine(rng.choice(["naive", "threaded", "threaded"]))
+
+    def work(seed):
+        rng = random.Random(seed)
+        for _ in range(8_000):
+            act(rng, seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    quietly(wait_all)
+    assert _engine.pending() == (0, 0)
+    assert cells.clashes == 0

@@ -207,6 +207,32 @@ def test_saved_state_goes_on_with_the_same_bits(make, tmp_path):
     assert w.numpy().tobytes() == whole.tobytes()
 
 
+def test_state_of_a_column_major_array():
+    data = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    arrays = [la.array(data), la.array(data)]
+    optimizers = []
+    for w in arrays:
+        w.attach_grad()
+        optimizers.append(optim.SGD([w], 0.1, 0.9))
+    for turn in range(3):
+        for w, optimizer in zip(arrays, optimizers, strict=True):
+            with autograd.record():
+                loss = (w * w * la.array(data)).sum()
+            loss.backward()
+            optimizer.step()
+        if turn == 0:
+            state = optimizers[0].state_dict()
+            assert state["arrays"]["0.velocity"].shape == (2, 3)
+            optimizers[1] = optim.SGD([arrays[1]], 0.1, 0.9)
+            optimizers[1].load_state_dict(state)
+    assert la.array_equal(*arrays)
+    expected, velocity = data.copy(), 0.0
+    for _ in range(3):
+        velocity = 0.9 * velocity - 0.1 * 2 * expected * data
+        expected = expected + velocity
+    assert la.allclose(arrays[0], expected)
+
+
 def test_state_of_something_else(tmp_path):
     w = la.ones(3)
     w.attach_grad()

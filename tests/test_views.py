@@ -9,23 +9,33 @@ from lazyarray.errors import ArrayIndexError, ShapeError
 
 # Expressions over x of shape (4, 6) that NumPy answers with a view.
 VIEWS = [
-    "x[...]", "x[1:3]", "x[:, 2]", "x[::-1]", "x[::-1, ::-2]", "x[2]", "x[-1, 1:]", "x[1:3, 2:5]", "x[None]", "x[:, None, :]",
-    "x.T", "x.T[1:]", "x.T[::-1]", "x[1:][::-1][1:]", "x.reshape(24)", "x.reshape(2, 12)", "x.reshape(2, 2, -1)",
-    "x[::2].reshape(2, 2, 3)", "x.T.reshape(6, 2, 2)", "x.ravel()", "x.T.ravel(order='F')", "x.transpose(1, 0)",
-    "x.swapaxes(0, 1)", "x.diagonal()", "x.reshape(2, 2, 6).diagonal(0, 0, 1)", "x[0:0]", "x[:, 3:1]", "x.view()", "x.real",
-    "x.reshape(4, 1, 6).squeeze(1)", "x[2, 3, ...]", "x[..., 1]", "x.reshape(2, 12)[1].reshape(3, 4).T", "x.mT",
-    "xp.flip(x)", "xp.flip(x, 1)", "xp.rot90(x)", "xp.moveaxis(x, 0, 1)", "xp.expand_dims(x, 1)", "xp.split(x, 2)[1]",
-    "xp.array_split(x, 4, axis=1)[2]", "xp.atleast_3d(x)", "xp.broadcast_to(x, (3, 4, 6))", "xp.squeeze(x[:1])",
+    "x[...]", "x[1:3]", "x[:, 2]", "x[::-1]", "x[::-1, ::-2]", "x[2]", "x[-1, 1:]", "x[1:3, 2:5]",
+    "x[None]", "x[:, None, :]",
+    "x.T", "x.T[1:]", "x.T[::-1]", "x[1:][::-1][1:]", "x.reshape(24)", "x.reshape(2, 12)",
+    "x.reshape(2, 2, -1)",
+    "x[::2].reshape(2, 2, 3)", "x.T.reshape(6, 2, 2)", "x.ravel()", "x.T.ravel(order='F')",
+    "x.transpose(1, 0)",
+    "x.swapaxes(0, 1)", "x.diagonal()", "x.reshape(2, 2, 6).diagonal(0, 0, 1)", "x[0:0]",
+    "x[:, 3:1]", "x.view()", "x.real",
+    "x.reshape(4, 1, 6).squeeze(1)", "x[2, 3, ...]", "x[..., 1]",
+    "x.reshape(2, 12)[1].reshape(3, 4).T", "x.mT",
+    "xp.flip(x)", "xp.flip(x, 1)", "xp.rot90(x)", "xp.moveaxis(x, 0, 1)", "xp.expand_dims(x, 1)",
+    "xp.split(x, 2)[1]",
+    "xp.array_split(x, 4, axis=1)[2]", "xp.atleast_3d(x)", "xp.broadcast_to(x, (3, 4, 6))",
+    "xp.squeeze(x[:1])",
 ]  # fmt: skip
 COPIES = [
-    "x.T.reshape(24)", "x.T.ravel()", "x[:, :3].reshape(12)", "x[::-1].ravel()", "x.flatten()", "x.copy()", "x + 0",
-    "x[[0, 1]]", "x[x > 2]", "x.ravel(order='F')", "xp.array(x)", "x.astype('float32')", "x.reshape(24, order='F')",
-    "x.T[1:].ravel(order='F')", "x.repeat(1)", "x.take([0, 1])", "+x", "xp.concatenate([x])", "x.reshape(24, copy=True)",
+    "x.T.reshape(24)", "x.T.ravel()", "x[:, :3].reshape(12)", "x[::-1].ravel()", "x.flatten()",
+    "x.copy()", "x + 0",
+    "x[[0, 1]]", "x[x > 2]", "x.ravel(order='F')", "xp.array(x)", "x.astype('float32')",
+    "x.reshape(24, order='F')",
+    "x.T[1:].ravel(order='F')", "x.repeat(1)", "x.take([0, 1])", "+x", "xp.concatenate([x])",
+    "x.reshape(24, copy=True)",
 ]  # fmt: skip
 
 
 def both(text):
-    """x of shape (4, 6) and what an expression makes of it, on NumPy and on lazyarray."""
+    """X of shape (4, 6) and what an expression makes of it, on NumPy and on lazyarray."""
     found = []
     for xp in (np, la):
         x = xp.arange(24.0).reshape(4, 6)
@@ -41,11 +51,13 @@ def same(ours, theirs):
 
 @pytest.mark.parametrize("text", VIEWS)
 def test_view(text):
-    """A write to the base is seen by the view, a write through the view by the base; strides are NumPy's."""
+    """A write to either is seen by the other; strides are NumPy's."""
     (x, v), (y, w) = both(text)
     assert np.shares_memory(x, v) or not v.size
     same(w, v)
-    assert all(a == b for a, b, n in zip(w.strides, v.strides, v.shape, strict=True) if n > 1 and v.size)
+    assert all(
+        a == b for a, b, n in zip(w.strides, v.strides, v.shape, strict=True) if n > 1 and v.size
+    )
     for a in (x, y):
         a[1:3, ::2] *= -1
     same(w, v)
@@ -74,9 +86,13 @@ def test_copy(text):
     same(y, x)
 
 
-@pytest.mark.parametrize("shape", [(24,), (4, 6), (2, 12), (6, 4), (2, 2, 6), (4, 2, 3), (3, 8), (4, 3, 2), (1, 24)])
-@pytest.mark.parametrize("base", ["x", "x.T", "x[::2]", "x[:, ::2]", "x[:, :3]", "x[::-1]", "x[:, ::-1]", "x[1:2]", "x[None]",
-                                  "x.reshape(2, 2, 6).swapaxes(0, 1)", "xp.broadcast_to(x[:1], (4, 6))"])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape", [(24,), (4, 6), (2, 12), (6, 4), (2, 2, 6), (4, 2, 3), (3, 8), (4, 3, 2), (1, 24)]
+)
+@pytest.mark.parametrize("base", ["x", "x.T", "x[::2]", "x[:, ::2]", "x[:, :3]", "x[::-1]",
+    "x[:, ::-1]", "x[1:2]", "x[None]",
+                                  "x.reshape(2, 2, 6).swapaxes(0, 1)",
+                                  "xp.broadcast_to(x[:1], (4, 6))"])  # fmt: skip
 @pytest.mark.parametrize("order", ["C", "F", "A"])
 def test_reshape_is_a_view_exactly_where_numpy_has_one(base, shape, order):
     (x, v), (y, w) = both(base)
@@ -119,7 +135,10 @@ def test_imag_of_real_data_is_read_only_zero():
         x.imag = 3
 
 
-@pytest.mark.parametrize(("dtype", "other"), [("float64", "int64"), ("float32", "uint8"), ("uint8", "uint16"), ("complex64", "float32")])
+@pytest.mark.parametrize(
+    ("dtype", "other"),
+    [("float64", "int64"), ("float32", "uint8"), ("uint8", "uint16"), ("complex64", "float32")],
+)
 def test_view_with_another_dtype(dtype, other):
     x = np.arange(12).astype(dtype).reshape(3, 4)
     y = la.array(x)
@@ -130,8 +149,10 @@ def test_view_with_another_dtype(dtype, other):
 
 
 def test_writes_that_overlap_what_they_read():
-    for text in ("x[1:] = x[:-1]", "x[:-1] = x[1:]", "x[::-1] = x", "x[1:] += x[:-1]", "x[...] = x[::-1]", "x += x[::-1]",
-                 "x[:4:2] = x[1::2]", "x[:3] *= x[2:5]", "x[[1, 0]] = x[[0, 1]]", "x[[4, 3, 2, 1, 0]] = x", "x[:] = x[2]",
+    for text in ("x[1:] = x[:-1]", "x[:-1] = x[1:]", "x[::-1] = x", "x[1:] += x[:-1]",
+        "x[...] = x[::-1]", "x += x[::-1]",
+                 "x[:4:2] = x[1::2]", "x[:3] *= x[2:5]", "x[[1, 0]] = x[[0, 1]]",
+                     "x[[4, 3, 2, 1, 0]] = x", "x[:] = x[2]",
                  "x[2:] -= x[2]", "x[x > 2] += 1", "x[1:-1] = x[:-2] + x[2:]"):  # fmt: skip
         a, b = np.arange(5.0), la.arange(5.0)
         exec(text, {"x": a})
@@ -164,13 +185,20 @@ def test_names_that_hold_old_values():
 
 
 @pytest.mark.parametrize("text", [
-    "x + x", "x.T + x.T", "x.T + 1", "-x.T", "x.T * y.T", "x.T + y.T", "x + f", "f + f", "f * 2 > 3", "xp.sqrt(f)",
-    "xp.where(f > 2, f, 0)", "xp.where(x.T > 2, x.T, x.T)", "c.transpose(2, 0, 1) + 1", "c.transpose(1, 2, 0) * c.transpose(1, 2, 0)",
-    "c[:, ::-1].swapaxes(0, 2) - 1", "c.transpose(2, 0, 1) + c.transpose(2, 0, 1)[:1]", "x[::-1, ::-1] + 1", "x.T[:, :1] + x.T",
-    "f.copy()", "f.copy('K')", "f.copy('C')", "c.transpose(2, 0, 1).copy('K')", "f.astype('float32')",
-    "c.transpose(1, 2, 0).astype('int64')", "xp.array(f)", "xp.array(c.transpose(2, 0, 1))", "xp.clip(f, 0, 1)", "xp.round(x.T)",
-    "xp.broadcast_to(x, (3, 4, 6)).copy('K')", "xp.broadcast_to(x, (3, 4, 6)) + 1", "xp.broadcast_to(x[:, :1], (4, 6)) + x",
-    "xp.maximum(x.T, 3)", "abs(x.T)", "~(x.T > 3)", "x.T ** 2", "x.reshape(6, 4, order='F')", "f.reshape(4, 6, order='A')",
+    "x + x", "x.T + x.T", "x.T + 1", "-x.T", "x.T * y.T", "x.T + y.T", "x + f", "f + f",
+    "f * 2 > 3", "xp.sqrt(f)",
+    "xp.where(f > 2, f, 0)", "xp.where(x.T > 2, x.T, x.T)", "c.transpose(2, 0, 1) + 1",
+    "c.transpose(1, 2, 0) * c.transpose(1, 2, 0)",
+    "c[:, ::-1].swapaxes(0, 2) - 1", "c.transpose(2, 0, 1) + c.transpose(2, 0, 1)[:1]",
+    "x[::-1, ::-1] + 1", "x.T[:, :1] + x.T",
+    "f.copy()", "f.copy('K')", "f.copy('C')", "c.transpose(2, 0, 1).copy('K')",
+    "f.astype('float32')",
+    "c.transpose(1, 2, 0).astype('int64')", "xp.array(f)", "xp.array(c.transpose(2, 0, 1))",
+    "xp.clip(f, 0, 1)", "xp.round(x.T)",
+    "xp.broadcast_to(x, (3, 4, 6)).copy('K')", "xp.broadcast_to(x, (3, 4, 6)) + 1",
+    "xp.broadcast_to(x[:, :1], (4, 6)) + x",
+    "xp.maximum(x.T, 3)", "abs(x.T)", "~(x.T > 3)", "x.T ** 2", "x.reshape(6, 4, order='F')",
+    "f.reshape(4, 6, order='A')",
     "xp.zeros_like(x)", "f.ravel('K')", "f.flatten('F')", "n + x.T", "x.T + n", "xp.exp(n)",
 ])  # fmt: skip
 def test_results_are_laid_out_as_in_numpy(text):
@@ -178,7 +206,8 @@ def test_results_are_laid_out_as_in_numpy(text):
     n = np.asfortranarray(np.ones((6, 4)))
     for xp in (np, la):
         x = xp.arange(24.0).reshape(4, 6)
-        names = {"xp": xp, "x": x, "y": x + 1, "f": xp.asarray(np.asfortranarray(np.arange(24.0).reshape(4, 6))), "n": n,
+        names = {"xp": xp, "x": x, "y": x + 1,
+            "f": xp.asarray(np.asfortranarray(np.arange(24.0).reshape(4, 6))), "n": n,
                  "c": xp.arange(24.0).reshape(2, 3, 4)}  # fmt: skip
         found.append(eval(text, names))
     theirs, ours = found
@@ -186,6 +215,24 @@ def test_results_are_laid_out_as_in_numpy(text):
     assert ours.strides == theirs.strides
     assert ours.flags.c_contiguous == theirs.flags.c_contiguous
     assert ours.flags.f_contiguous == theirs.flags.f_contiguous
+
+
+def test_layout_of_other_functions_is_c_order():
+    n = np.asfortranarray(np.ones((2, 3, 4)))
+    x = la.array(n)
+    for function in ("sum", "max", "sort", "concatenate"):
+        arguments = {"concatenate": ([x, x],), "sort": (x,)}.get(function, (x, 0))
+        assert getattr(la, function)(*arguments).flags.c_contiguous
+        arguments = {"concatenate": ([n, n],), "sort": (n,)}.get(function, (n, 0))
+        assert not getattr(np, function)(*arguments).flags.c_contiguous
+
+
+def test_functions_of_numpy_arrays_copy():
+    n = np.arange(3.0)
+    v, w = la.broadcast_to(n, (2, 3)), la.reshape(n, (3, 1))
+    n[...] = 9
+    assert v.tolist() == [[0, 1, 2]] * 2
+    assert w.tolist() == [[0], [1], [2]]
 
 
 # ---- scalars
@@ -221,12 +268,18 @@ def test_view_of_a_scalar_has_memory_of_its_own():
     assert not s[...].is_scalar
 
 
-@pytest.mark.parametrize("text", ["x[0, 0]", "x.sum()", "x.max()", "x[0, 0] + 1", "x[0, ...][0]", "xp.array(2.0) + 1", "xp.sqrt(xp.array(2.0))",
-                                  "xp.array(1.0)", "x[0, 0, ...]", "xp.zeros(())", "xp.array(1.0)[()]", "xp.array(1.0)[...]",
-                                  "xp.array(1.0).copy()", "xp.array(1.0).astype('int8')", "x.sum().astype('int8')", "x[0] @ x[0]",
-                                  "xp.where(xp.array(True), 1.0, 2.0)", "xp.array(1.0).T", "xp.array(x.sum())", "x.sum().copy()",
-                                  "xp.asarray(x.sum())", "x.argmax()", "x.any()", "xp.array(1.0) > 0", "xp.reshape(x.sum(), ())",
-                                  "xp.squeeze(x[0, 0])", "x[0, 0].real", "xp.broadcast_to(x[0, 0], ())"])  # fmt: skip
+@pytest.mark.parametrize("text", ["x[0, 0]", "x.sum()", "x.max()", "x[0, 0] + 1", "x[0, ...][0]",
+    "xp.array(2.0) + 1", "xp.sqrt(xp.array(2.0))",
+                                  "xp.array(1.0)", "x[0, 0, ...]", "xp.zeros(())",
+                                  "xp.array(1.0)[()]", "xp.array(1.0)[...]",
+                                  "xp.array(1.0).copy()", "xp.array(1.0).astype('int8')",
+                                  "x.sum().astype('int8')", "x[0] @ x[0]",
+                                  "xp.where(xp.array(True), 1.0, 2.0)", "xp.array(1.0).T",
+                                  "xp.array(x.sum())", "x.sum().copy()",
+                                  "xp.asarray(x.sum())", "x.argmax()", "x.any()",
+                                  "xp.array(1.0) > 0", "xp.reshape(x.sum(), ())",
+                                  "xp.squeeze(x[0, 0])", "x[0, 0].real",
+                                  "xp.broadcast_to(x[0, 0], ())"])  # fmt: skip
 def test_scalar_where_numpy_has_one(text):
     (_, v), (_, w) = both(text)
     assert w.is_scalar == isinstance(v, np.generic)
@@ -255,7 +308,14 @@ def test_write_to_the_same_view_is_nothing():
 
 def test_write_that_covers_everything_drops_the_old_value():
     """What was pending is never run."""
-    for whole in ("x[...] = 3", "x[:] = 3", "x.T[...] = 3", "x[::-1] = 3", "x.reshape(-1)[...] = 3", "x.fill(3)"):
+    for whole in (
+        "x[...] = 3",
+        "x[:] = 3",
+        "x.T[...] = 3",
+        "x[::-1] = 3",
+        "x.reshape(-1)[...] = 3",
+        "x.fill(3)",
+    ):
         x = la.ones((4, 5)) @ la.ones((5, 5))
         exec(whole, {"x": x})
         tasks = la.stats()["tasks"]
@@ -274,8 +334,10 @@ def test_mask_write_observes_nothing():
     assert y.tolist() == [0, 0, 0, 0, 1, 3]
 
 
-@pytest.mark.parametrize("key", [7, -5, (0, 9), [0, 4], np.array([1, -5]), (slice(None), [9]), ([0], [0], [0]), (0, 0, 0), "a", 1.5,
-                                 np.array([0.5]), np.zeros(3, bool), np.zeros((4, 5), bool), ([0, 1], [0, 1, 2])])  # fmt: skip
+@pytest.mark.parametrize("key", [7, -5, (0, 9), [0, 4], np.array([1, -5]), (slice(None), [9]),
+    ([0], [0], [0]), (0, 0, 0), "a", 1.5,
+                                 np.array([0.5]), np.zeros(3, bool), np.zeros((4, 5), bool), ([0,
+                                     1], [0, 1, 2])])  # fmt: skip
 def test_bad_index_writes_nothing(key):
     x, y = np.arange(8).reshape(4, 2), la.arange(8).reshape(4, 2)
     with pytest.raises(IndexError):
@@ -285,6 +347,22 @@ def test_bad_index_writes_nothing(key):
     with pytest.raises(ArrayIndexError):
         y[key]
     same(y, x)
+
+
+def test_mask_write_reads_the_old_values():
+    a, b = np.arange(5), la.arange(5)
+    a[a >= 0] = a[::-1]
+    b[b >= 0] = b[::-1]
+    assert a.tolist() == [4, 3, 2, 3, 4]
+    assert b.tolist() == [4, 3, 2, 1, 0]
+
+
+def test_last_of_equal_indices_stays():
+    index = np.asfortranarray([[0, 0], [1, 0]])
+    for at in (index, la.array(index)):
+        x = la.zeros(2, int)
+        x[at] = la.array([[1, 2], [3, 4]])
+        assert x.tolist() == [4, 3]
 
 
 def test_bad_lazy_index_is_found_before_anything_is_written():
@@ -338,7 +416,8 @@ def test_out_writes_through_a_view():
 def test_read_only_views():
     x = la.ones(3)
     x.setflags(write=False)
-    for statement in ("x[0] = 1", "x += 1", "x[:] = x", "x[[0]] = 1", "x[x > 0] = 1", "xp.add(x, 1, out=x)", "x[:1] = x[:1]",
+    for statement in ("x[0] = 1", "x += 1", "x[:] = x", "x[[0]] = 1", "x[x > 0] = 1",
+        "xp.add(x, 1, out=x)", "x[:1] = x[:1]",
                       "x.sort()", "x.fill(1)"):  # fmt: skip
         with pytest.raises(ValueError, match="read-only"):
             exec(statement, {"x": x, "xp": la})
@@ -355,8 +434,10 @@ def address(x):
     return _record.peek_numpy(x).ctypes.data
 
 
-@pytest.mark.parametrize("statement", ["w -= 0.1 * g", "w[...] = w - 0.1 * g", "w[1:] -= 0.1 * g[1:]", "w *= 2", "w[::2] = 0",
-                                       "w.T[...] += g.T", "w[[0, 2]] = 1", "w[0] += g[1]", "np.subtract(w, g, out=w)"])  # fmt: skip
+@pytest.mark.parametrize("statement", ["w -= 0.1 * g", "w[...] = w - 0.1 * g",
+    "w[1:] -= 0.1 * g[1:]", "w *= 2", "w[::2] = 0",
+                                       "w.T[...] += g.T", "w[[0, 2]] = 1", "w[0] += g[1]",
+                                           "np.subtract(w, g, out=w)"])  # fmt: skip
 def test_update_in_place_keeps_its_buffer(statement):
     w, g = la.ones((50, 40)), la.ones((50, 40)) * 0.5
     la.eval(w, g)
@@ -385,7 +466,16 @@ def test_pending_updates_need_one_buffer():
 def test_another_reference_costs_a_copy_and_never_a_wrong_value():
     w = la.zeros(1000)
     w.wait()
-    for holder in ("w.copy()", "w + 0", "w[...]", "la.array(w)", "w[10:20]", "w.reshape(10, 100)", "w.sum()", "w[::-1] * 2"):
+    for holder in (
+        "w.copy()",
+        "w + 0",
+        "w[...]",
+        "la.array(w)",
+        "w[10:20]",
+        "w.reshape(10, 100)",
+        "w.sum()",
+        "w[::-1] * 2",
+    ):
         w[...] = 1
         w.wait()
         kept = eval(holder, {"w": w, "la": la})

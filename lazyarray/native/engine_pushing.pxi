@@ -35,7 +35,7 @@ cdef int submit(Task* task, VarState** reads, int n_reads, VarState** writes, in
         waiter.wish = OPEN
         waiter.deaf = False
         block(&waiter)
-    task.split = task.extent > task.grain and task.lane.limit > 1 and not engine.naive
+    task.split = task.extent > task.grain and load(&task.lane.limit) > 1 and not engine.naive
     engine.lock.lock()
     enqueue(task, reads, n_reads, writes, n_writes)
     if engine.logging:
@@ -443,7 +443,7 @@ def set_workers(int n):
     wakes.n = 0
     with nogil:
         engine.lock.lock()
-        engine.cpu.limit = n
+        store(&engine.cpu.limit, n)
         if has_work(engine.cpu):
             nudge(engine.cpu, &wakes)
         engine.lock.unlock()
@@ -452,4 +452,4 @@ def set_workers(int n):
 
 def workers():
     """Return how many threads may run CPU tasks at once."""
-    return engine.cpu.limit
+    return load(&engine.cpu.limit)

@@ -122,7 +122,7 @@ cdef bint claim(Task* task, Py_ssize_t* begin, Py_ssize_t* end) noexcept nogil:
     while at < task.extent and not load(&task.failed):
         grains = (task.extent - at + task.grain - 1) // task.grain
         if task.split:
-            grains = max(1, grains // (4 * task.lane.limit))
+            grains = max(1, grains // (4 * load(&task.lane.limit)))
         stop = min(task.extent, at + grains * task.grain)
         if replace(&task.cursor, at, stop):
             begin[0] = at

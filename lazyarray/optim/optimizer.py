@@ -146,7 +146,7 @@ class Optimizer:
         state = self.kept[place]
         if not state:
             for name in self.states:
-                state[name] = from_node(full(w.shape, 0, w.dtype), False)
+                state[name] = zeros_as(w)
         old = [storage_node(state[name]) for name in self.states]
         new = self.rule(w, g, old, lr * getattr(param, "lr_mult", 1.0), decay)
         _record.replace(array, cast(new[0], w.dtype))
@@ -163,11 +163,11 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: the step's number, the learning rate and the states."""
-        arrays = {
-            f"{place}.{name}": from_node(to_node(array), False)
-            for place, state in enumerate(self.kept)
-            for name, array in state.items()
-        }
+        arrays = {}
+        for place, (param, state) in enumerate(zip(self.params, self.kept, strict=True)):
+            for name, whole in state.items():
+                seen = autograd.as_seen(whole, as_handle(param, type(self).__name__))
+                arrays[f"{place}.{name}"] = from_node(to_node(seen), False)
         return {"kind": type(self).__name__, "count": self.count, "lr": self._lr, "arrays": arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,16 +196,16 @@ class Optimizer:
                 "It belongs to an optimiser of other parameters.",
             )
             param = self.params[int(place)]
-            shape, dtype = as_handle(param, name).shape, as_handle(param, name).dtype
+            handle = as_handle(param, name)
             require(
-                value.shape == shape,
+                value.shape == handle.shape,
                 ShapeError,
                 name,
-                f"the state {key} has shape {value.shape}, its parameter {shape}",
+                f"the state {key} has shape {value.shape}, its parameter {handle.shape}",
             )
-            array = value if isinstance(value, Array) else _record.from_numpy(value)
             with autograd.pause():
-                kept[int(place)][part] = from_node(cast(to_node(array), dtype), False)
+                whole = kept[int(place)][part] = zeros_as(storage_node(handle))
+                autograd.as_seen(whole, handle)[...] = value
         for place, part in enumerate(kept):
             require(
                 len(part) in (0, len(self.states)),
@@ -246,6 +246,11 @@ class Optimizer:
         except (KeyError, ValueError) as error:
             fail(DataError, "load", f"{os.fspath(path)} is no state of an optimiser ({error!r})")
         self.load_state_dict({"kind": kind, "count": count, "lr": lr, "arrays": arrays})
+
+
+def zeros_as(node: Node) -> Array:
+    """Zeros of a node's shape and dtype."""
+    return from_node(full(node.shape, 0, node.dtype), False)
 
 
 def listed(params: Any) -> list[Any]:
