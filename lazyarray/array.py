@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lazyarray import _ir, _record, device, runtime
+from lazyarray import _handle, _ir, _record, device, runtime
+from lazyarray._handle import from_node, seen, shadow, to_node
 from lazyarray._ir import Node, registry
-from lazyarray._record import ArrayBase, from_node, seen, shadow, to_node
+from lazyarray._record import ArrayBase
 from lazyarray.dtypes import INTP, canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 from lazyarray.ops import indexing, shaping
@@ -83,7 +84,7 @@ class Array(ArrayBase):
     # ---- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        exported = _record.export_numpy(self)
+        exported = _handle.export_numpy(self)
         if dtype is not None and np.dtype(dtype) != self.dtype:
             if copy is False:
                 raise ValueError("asarray: a change of dtype needs a copy")
@@ -101,22 +102,22 @@ class Array(ArrayBase):
         if isinstance(out[0], ArrayBase):
             _record.store(out[0], result, ufunc.__name__)
         else:
-            np.copyto(out[0], _record.peek_numpy(result), casting="same_kind")
+            np.copyto(out[0], _handle.peek_numpy(result), casting="same_kind")
         return out[0]
 
     def __repr__(self) -> str:
         if self.is_scalar:
-            return repr(_record.peek_numpy(self)[()])
-        return repr(_record.peek_numpy(self)).replace("array(", "Array(", 1)
+            return repr(_handle.peek_numpy(self)[()])
+        return repr(_handle.peek_numpy(self)).replace("array(", "Array(", 1)
 
     def __str__(self) -> str:
         if self.is_scalar:
-            return str(_record.peek_numpy(self)[()])
-        return str(_record.peek_numpy(self))
+            return str(_handle.peek_numpy(self)[()])
+        return str(_handle.peek_numpy(self))
 
     def __format__(self, spec: str) -> str:
         return format(
-            _record.peek_numpy(self)[()] if not self.ndim else _record.peek_numpy(self), spec
+            _handle.peek_numpy(self)[()] if not self.ndim else _handle.peek_numpy(self), spec
         )
 
     def __reduce__(self) -> Any:
@@ -131,7 +132,7 @@ class Array(ArrayBase):
     def __round__(self, ndigits: int | None = None) -> Any:
         if not self.is_scalar:
             raise TypeError("type Array doesn't define __round__ method")
-        return round(_record.peek_numpy(self)[()]) if ndigits is None else self.round(ndigits)
+        return round(_handle.peek_numpy(self)[()]) if ndigits is None else self.round(ndigits)
 
     # ---- views
 
@@ -204,7 +205,7 @@ class Array(ArrayBase):
 
     def in_order(self, op: Callable[[Node], Node]) -> Array:
         """Return what an op makes of each element, in this array's own memory order."""
-        order = None if shadow(self).flags.c_contiguous else _record.memory_order(shadow(self))
+        order = None if shadow(self).flags.c_contiguous else _handle.memory_order(shadow(self))
         if order is None:
             return from_node(op(to_node(self)), self.is_scalar)
         result = from_node(op(to_node(self.transpose(order))), False)
@@ -229,7 +230,7 @@ class Array(ArrayBase):
         if wanted == self.dtype:
             return self.copy("K") if copy else self
         if self.dtype.kind == "c" and wanted.kind not in "cb":
-            _record.warn_of_parts(2)
+            _handle.warn_of_parts(2)
         if order != "K":
             return from_node(_ir.cast(to_node(self), wanted), self.is_scalar)
         return self.in_order(lambda node: _ir.cast(node, wanted))
@@ -240,7 +241,7 @@ class Array(ArrayBase):
 
     def setflags(self, write: bool) -> None:
         """Make the handle read-only, or writable again."""
-        _record.set_writeable(self, bool(write))
+        _handle.set_writeable(self, bool(write))
 
     def to(self, target: Any) -> Array:
         """Return the array on another device; itself when it is there already."""
@@ -253,12 +254,12 @@ class Array(ArrayBase):
 
     def searchsorted(self, v: Any, side: Literal["left", "right"] = "left") -> Array:
         """Return where elements of `v` would be inserted to keep the order."""
-        return asarray(np.searchsorted(_record.peek_numpy(self), np.asarray(v), side))
+        return asarray(np.searchsorted(_handle.peek_numpy(self), np.asarray(v), side))
 
 
 def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
     """Unpickle."""
-    return _record.from_numpy(data, is_scalar)
+    return _handle.from_numpy(data, is_scalar)
 
 
 # ---- making arrays
@@ -301,13 +302,13 @@ def array(
     elif copy is False:
         if not isinstance(source, np.ndarray) or (wanted is not None and wanted != source.dtype):
             raise ValueError("array: unable to avoid a copy while creating an array as requested")
-        result = _record.alias_numpy(source)
+        result = _handle.alias_numpy(source)
     else:
         data = source if isinstance(source, np.ndarray) else np.asarray(nested(source), dtype)
         canonical(data.dtype, "array")
         if wanted is not None and data.dtype != wanted:
             data = data.astype(wanted)
-        result = _record.from_numpy(data)
+        result = _handle.from_numpy(data)
     while result.ndim < ndmin:
         result = result[None]
     return result
@@ -346,13 +347,13 @@ def foreign_operand(value: Any) -> Any:
     if type(value) is Node:
         return value
     if isinstance(value, np.ndarray):
-        return to_node(_record.from_numpy(value))
+        return to_node(_handle.from_numpy(value))
     if isinstance(value, int | float | complex):
         return _ir.scalar(value, np.result_type(value))
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         data = np.asarray(nested(value))
         if data.dtype.kind in "biufc":
-            return to_node(_record.from_numpy(data))
+            return to_node(_handle.from_numpy(data))
     return None
 
 
@@ -392,7 +393,7 @@ def on_nodes(op: Callable[..., Node], *operands: Any) -> Any:
 
 def nonzero(mask: Any) -> tuple[Any, ...]:
     """The indices of what is not zero: reads the mask."""
-    data = _record.peek_numpy(mask) if isinstance(mask, ArrayBase) else np.asarray(mask)
+    data = _handle.peek_numpy(mask) if isinstance(mask, ArrayBase) else np.asarray(mask)
     if data.ndim == 0:
         return (np.zeros(int(data), INTP),)
     return data.nonzero()
@@ -402,7 +403,7 @@ def taken_apart(target: Array, key: Any) -> tuple[Array, indexing.Index, list[No
     """The basic part of an index as a view, and the Nodes of its index arrays."""
     view = shadow(target)
     index = indexing.parse_index(view.shape, view.strides, key, nonzero)
-    window = _record.window(target, index.shape, index.strides, index.offset)
+    window = _handle.window(target, index.shape, index.strides, index.offset)
     return window, index, [index_node(each) for each in index.arrays]
 
 
@@ -445,16 +446,16 @@ def advanced_write(target: Array, key: Any, value: Any) -> None:
         old = to_node(target)
         mask = node(key[0] if isinstance(key, tuple) else key)
         filled = _ir.cast(shaping.reshape(value, ()), target.dtype)
-        _record.assign(target, registry["where"](mask, filled, old))
+        _handle.assign(target, registry["where"](mask, filled, old))
         return
     window, index, arrays = taken_apart(target, key)
     if not arrays:
-        _record.assign(window, value)
+        _handle.assign(window, value)
         return
     in_bounds(index, window.shape)
     cast = _ir.cast(value, target.dtype)
     new = indexing.scatter_axes(to_node(window), index.axes, arrays, index.place, cast)
-    _record.assign(window, new)
+    _handle.assign(window, new)
 
 
 def is_mask(key: Any, shape: tuple[int, ...]) -> bool:
@@ -469,7 +470,7 @@ def evaluate(*arrays: Any) -> None:
 
     One flush computes them together on the engine, so what they share is computed once.
     """
-    runtime.flush([_record.storage_node(a) for a in flatten(arrays)])
+    runtime.flush([_handle.storage_node(a) for a in flatten(arrays)])
 
 
 def flatten(tree: Any) -> Iterator[Array]:
@@ -506,4 +507,5 @@ def time(fn: Callable[[], Any], repeat: int = 5) -> float:
     return runtime.timed(fn, wait_all, repeat)
 
 
-_record.install(Array, sys.modules[__name__])
+_handle.install(Array)
+_record.install(sys.modules[__name__])

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _ir, _record, autodiff
+from lazyarray import _handle, _ir, autodiff
+from lazyarray._handle import from_node, seen, shadow, storage_node, to_node
 from lazyarray._ir import Node
-from lazyarray._record import ArrayBase, from_node, seen, shadow, storage_node, to_node
+from lazyarray._record import ArrayBase
 from lazyarray.array import Array, asarray, flatten
 from lazyarray.dtypes import is_inexact
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError, fail, require
@@ -116,14 +117,14 @@ class Gradient:
         if self.array is None:
             self.array = from_node(g, False)
         else:
-            _record.replace(self.array, g)
+            _handle.replace(self.array, g)
 
     def clear(self) -> None:
         """Let it be zeros, to which `add` need not add."""
         self.fresh = True
         if self.array is not None:
             with pause():
-                _record.replace(self.array, full(self.array.shape, 0, self.array.dtype))
+                _handle.replace(self.array, full(self.array.shape, 0, self.array.dtype))
 
 
 def attach_grad(self: Array, grad_req: str = "write") -> None:
@@ -157,7 +158,7 @@ def attach_grad(self: Array, grad_req: str = "write") -> None:
         f"only floating values have gradients, the array is {self.dtype}",
         "Convert it with astype('float32').",
     )
-    _record.set_variable(self, None if grad_req == "null" else Gradient(grad_req))
+    _handle.set_variable(self, None if grad_req == "null" else Gradient(grad_req))
 
 
 def mark_variables(
@@ -197,20 +198,20 @@ def mark_variables(
             f"the variable is {x.dtype}, its gradient {g.dtype}",
         )
         attach_grad(x, request)
-        gradient = _record.variable_of(x)
+        gradient = _handle.variable_of(x)
         if gradient is not None:
             gradient.array = g
 
 
 def get_grad(self: Array) -> Array | None:
     """The gradient that `backward` left, of this array's shape; None without `attach_grad`."""
-    gradient = _record.variable_of(self)
+    gradient = _handle.variable_of(self)
     return None if gradient is None else as_seen(gradient.of(storage_node(self)), self)
 
 
 def zero_grad(self: Array) -> None:
     """Set the gradient to zero, where there is one."""
-    gradient = _record.variable_of(self)
+    gradient = _handle.variable_of(self)
     if gradient is not None:
         gradient.clear()
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _ir, _record
+from lazyarray import _handle, _ir, _record
+from lazyarray._handle import from_node, seen, shadow
 from lazyarray._ir import registry
-from lazyarray._record import ArrayBase, from_node, seen, shadow
+from lazyarray._record import ArrayBase
 from lazyarray.dtypes import canonical
 from lazyarray.errors import ShapeError, fail
 from lazyarray.ops import elementwise, shaping
@@ -283,7 +284,7 @@ def flip(m: Any, axis: Any = None) -> Array:
 def broadcast_to(array: Any, shape: Any) -> Array:
     """Return a read-only view with another shape, in which elements repeat."""
     array = asarray(array)
-    return seen(array, np.broadcast_to(_record.shadow(array), shape))
+    return seen(array, np.broadcast_to(_handle.shadow(array), shape))
 
 
 def broadcast_arrays(*args: Any) -> tuple[Array, ...]:
@@ -335,7 +336,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None or y is None:
         raise ValueError("where: either both or neither of x and y should be given")
     result = _record.apply(registry["where"], condition, x, y)
-    return result if result.ndim else from_node(_record.to_node(result), False)
+    return result if result.ndim else from_node(_handle.to_node(result), False)
 
 
 def shape(a: Any) -> tuple[int, ...]:

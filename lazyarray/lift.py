@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lazyarray import _record
+from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, registry
-from lazyarray._record import ArrayBase, from_node, to_node
+from lazyarray._record import ArrayBase
 from lazyarray.dtypes import canonical
 
 # Importing them fills the registry.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lazyarray import _record
+from lazyarray import _handle
 from lazyarray._record import ArrayBase
 
 from .array import Array, array, asarray
@@ -15,7 +15,7 @@ from .array import nonzero as indices_of
 
 def peek(x: Any) -> np.ndarray:
     """The value of anything array-like, for reading at once."""
-    return _record.peek_numpy(x) if isinstance(x, ArrayBase) else np.asarray(x)
+    return _handle.peek_numpy(x) if isinstance(x, ArrayBase) else np.asarray(x)
 
 
 def nonzero(a: Any) -> tuple[Array, ...]:

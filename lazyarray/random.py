@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node
-from lazyarray._record import from_node, to_node
 from lazyarray.array import Array, asarray
 from lazyarray.errors import OptionError, fail, require
 from lazyarray.ops import random as ops

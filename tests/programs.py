@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import lazyarray as la
-from lazyarray import _record
+from lazyarray import _handle
 from lazyarray.errors import ShapeError
 
 WORD = re.compile(r"\b[ae]\d+\b")
@@ -81,7 +81,7 @@ def cut(scope: dict[str, Any]) -> None:
     """Run what is pending, as at the bound, after every third statement."""
     scope["__turn__"] = turn = scope.get("__turn__", 0) + 1
     if turn % 3 == 0:
-        _record.cut()
+        _handle.cut()
 
 
 MODES: dict[str, tuple[str, int, Any]] = {

@@ -19,7 +19,7 @@ TOWER = (
     (("ops",), ("codegen",)),
     (("autodiff",), ("schedule", "plan", "fuse", "assign")),
     (("_walk", "_plan", "_bind", "runtime"),),
-    (("_record", "array", "observers", "lift", "functions", "random"),),
+    (("_handle", "_record", "array", "observers", "lift", "functions", "random"),),
     (("autograd", "jit"),),
     (("nn", "optim", "metric", "data"), ("symbol",)),
     (("parallel", "onnx", "viz"),),

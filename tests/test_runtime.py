@@ -217,9 +217,9 @@ def test_very_long_chain_is_freed_by_a_loop():
 
 
 def la_node(x):
-    from lazyarray import _record
+    from lazyarray import _handle
 
-    return _record.to_node(x)
+    return _handle.to_node(x)
 
 
 def test_long_chain_of_nodes_runs_in_one_flush():

@@ -6,7 +6,7 @@ import pytest
 import writer
 
 import lazyarray as la
-from lazyarray import _loops, _record, assign, schedule
+from lazyarray import _handle, _loops, assign, schedule
 
 
 @pytest.fixture
@@ -150,10 +150,10 @@ def test_chain_runs_in_two_buffers(plans):
 
 def test_dying_operand_gives_its_buffer(plans):
     (a,) = settled(la.ones(100))
-    start = _record.peek_numpy(a).ctypes.data
+    start = _handle.peek_numpy(a).ctypes.data
     a = a * 2
     a.wait()
-    assert _record.peek_numpy(a).ctypes.data == start
+    assert _handle.peek_numpy(a).ctypes.data == start
     assert len(plans[-1][1].slots) == 2  # a and the number
 
 

@@ -227,7 +227,7 @@ def test_lifted_op_gives_what_the_array_function_gives(name):
         call = sample.call or (lambda op, *xs, **options: op(*xs, **options))
         for dtype in map(np.dtype, ("float32", "int32")):
             inputs = sample.draw(dtype)
-            nodes = [la._record.to_node(la.array(x)) for x in inputs]
+            nodes = [la._handle.to_node(la.array(x)) for x in inputs]
             try:
                 found = call(_ir.registry[name], *nodes, **sample.attributes)
                 break
@@ -243,7 +243,7 @@ def test_lifted_op_gives_what_the_array_function_gives(name):
         arrays = dict(zip(names, map(la.array, inputs), strict=True))
         with np.errstate(all="ignore"):
             for got, node in zip(net.eval(**arrays), wanted, strict=True):
-                assert_same(got, la._record.from_node(node, False))
+                assert_same(got, la._handle.from_node(node, False))
 
 
 def test_arguments_that_are_no_symbols():
@@ -1073,10 +1073,10 @@ def test_a_compiled_program_refuses_what_does_not_fit():
     n = _ir.scalar(2.0, np.dtype("float64"))
     program = runtime.Compiled([x * n, x], [x, n])
     one, two = la.array([1.0, 2.0]), la.array(np.ones(2, "f4"))
-    node = la._record.to_node
+    node = la._handle.to_node
     before = records()
     found = program([node(one), _ir.scalar(3.0, np.dtype("float64"))])
-    assert [la._record.from_node(f).tolist() for f in found] == [[3, 6], [1, 2]]
+    assert [la._handle.from_node(f).tolist() for f in found] == [[3, 6], [1, 2]]
     assert records() == before
     with pytest.raises(RuntimeError, match="takes float64"):
         program([node(two), n])
@@ -1085,7 +1085,7 @@ def test_a_compiled_program_refuses_what_does_not_fit():
     with pytest.raises(RuntimeError, match="for a number"):
         program([node(one), node(la.array([3.0]).sum())])
     with pytest.raises(RuntimeError, match="unbound Variable"):
-        la._record.from_node(x * 2).wait()
+        la._handle.from_node(x * 2).wait()
 
 
 def test_binding_leaves_no_pending_work():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lazyarray._record import storage_node
+from lazyarray._handle import storage_node
 
 import lazyarray as la
 from lazyarray import _ir, autograd, nn, optim

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lazyarray as la
-from lazyarray import _record
+from lazyarray import _handle
 from lazyarray.errors import ArrayIndexError, ShapeError
 
 # Expressions over x of shape (4, 6) that NumPy answers with a view.
@@ -321,7 +321,7 @@ def test_write_that_covers_everything_drops_the_old_value():
         tasks = la.stats()["tasks"]
         assert x.tolist() == [[3.0] * 5] * 4
         assert la.stats()["tasks"] - tasks <= 2, whole
-        assert "gemm" not in _record.storage_node(x).op.name if _record.storage_node(x).op else True
+        assert "gemm" not in _handle.storage_node(x).op.name if _handle.storage_node(x).op else True
 
 
 def test_mask_write_observes_nothing():
@@ -431,7 +431,7 @@ def test_read_only_views():
 
 def address(x):
     """Where the value of an array lies."""
-    return _record.peek_numpy(x).ctypes.data
+    return _handle.peek_numpy(x).ctypes.data
 
 
 @pytest.mark.parametrize("statement", ["w -= 0.1 * g", "w[...] = w - 0.1 * g",

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lazyarray import autograd, random
+from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, registry
-from lazyarray._record import ArrayBase, from_node, to_node
+from lazyarray._record import ArrayBase
 from lazyarray.array import Array
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 from lazyarray.ops import convolution, shaping

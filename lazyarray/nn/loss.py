@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, cast
-from lazyarray._record import from_node, to_node
 from lazyarray.array import Array, asarray
 from lazyarray.errors import DTypeError, ShapeError, require
 from lazyarray.ops.activation import softplus

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from lazyarray import autograd, random
-from lazyarray._record import from_node, to_node
+from lazyarray._handle import from_node, to_node
 from lazyarray.array import Array
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _record, autograd
+from lazyarray import _handle, autograd
 from lazyarray.array import Array, asarray
 from lazyarray.dtypes import canonical, is_inexact
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError, fail, require
@@ -194,7 +194,7 @@ class Parameter:
 
     def update(self, node: Any) -> None:
         """Let it hold a new value, recorded but not tied to a tape (what optimisers do)."""
-        _record.replace(self.data(), node)
+        _handle.replace(self.data(), node)
 
     def __repr__(self) -> str:
         shape = "(" + ", ".join(str(n or "?") for n in self.shape) + ")"
@@ -214,7 +214,7 @@ def as_handle(x: Any, name: str) -> Array:
     if not isinstance(array, Array):
         fail(DTypeError, name, f"expected parameters or arrays, got {type(x).__name__}")
     require(
-        _record.variable_of(array) is not None,
+        _handle.variable_of(array) is not None,
         GradientError,
         name,
         f"an array of shape {array.shape} has no gradient",

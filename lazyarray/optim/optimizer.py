@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lazyarray import _record, autograd, runtime
+from lazyarray import _handle, autograd, runtime
+from lazyarray._handle import from_node, storage_node, to_node
 from lazyarray._ir import Node, cast, registry
-from lazyarray._record import from_node, storage_node, to_node
 from lazyarray.array import Array
 from lazyarray.errors import DataError, OptionError, ShapeError, fail, require
 from lazyarray.nn.files import load_arrays, save_arrays
@@ -137,7 +137,7 @@ class Optimizer:
     ) -> list[Node]:
         """Record the update of one parameter; the Nodes that it and its states hold now."""
         w = storage_node(array)
-        g = storage_node(_record.variable_of(array).of(w))
+        g = storage_node(_handle.variable_of(array).of(w))
         if batch_size is not None and batch_size != 1:
             g = g * (1.0 / batch_size)
         if self.clip_gradient is not None:
@@ -149,9 +149,9 @@ class Optimizer:
                 state[name] = zeros_as(w)
         old = [storage_node(state[name]) for name in self.states]
         new = self.rule(w, g, old, lr * getattr(param, "lr_mult", 1.0), decay)
-        _record.replace(array, cast(new[0], w.dtype))
+        _handle.replace(array, cast(new[0], w.dtype))
         for name, node in zip(self.states, new[1:], strict=True):
-            _record.replace(state[name], cast(node, w.dtype))
+            _handle.replace(state[name], cast(node, w.dtype))
         return [storage_node(array), *[storage_node(state[name]) for name in self.states]]
 
     def zero_grad(self) -> None:
@@ -313,7 +313,7 @@ def clip_global_norm(params: Iterable[Any], max_norm: float) -> Array:
     ]
     require(len(arrays) > 0, OptionError, "clip_global_norm", "there are no gradients")
     with autograd.pause():
-        found = [_record.variable_of(a) for a in arrays]
+        found = [_handle.variable_of(a) for a in arrays]
         nodes = [storage_node(f.of(storage_node(a))) for f, a in zip(found, arrays, strict=True)]
         total = registry["sum"](registry["square"](registry["absolute"](nodes[0])))
         for node in nodes[1:]:
@@ -321,7 +321,7 @@ def clip_global_norm(params: Iterable[Any], max_norm: float) -> Array:
         norm = registry["sqrt"](total)
         scale = registry["minimum"](float(max_norm) / (norm + 1e-6), 1.0)
         for gradient, node in zip(found, nodes, strict=True):
-            _record.replace(gradient.array, cast(node * scale, node.dtype))
+            _handle.replace(gradient.array, cast(node * scale, node.dtype))
     return from_node(norm)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 import lazyarray._bind as _bind
-from lazyarray import _ir, _record, autodiff, random, runtime
+from lazyarray import _handle, _ir, autodiff, random, runtime
+from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node
-from lazyarray._record import ArrayBase, from_node, to_node
+from lazyarray._record import ArrayBase
 from lazyarray.array import Array, array, asarray
 from lazyarray.device import Device
 from lazyarray.dtypes import is_inexact
@@ -200,7 +201,7 @@ class Training:
         programs = self.executor._programs
         self.heads = found[: programs.n_heads]
         for name, new in zip(programs.updated, found[programs.n_heads :], strict=False):
-            _record.assign(self.executor._aux[name], new, name)
+            _handle.assign(self.executor._aux[name], new, name)
 
 
 class Executor:
@@ -355,7 +356,7 @@ class Executor:
         below = self._cotangents(out_grads)
         below += [captured(self.grad_dict[name]) for name in programs.added]
         for name, g in zip(programs.wanted, current.backward(below), strict=True):
-            _record.assign(self.grad_dict[name], g, name)
+            _handle.assign(self.grad_dict[name], g, name)
 
     def _cotangents(self, out_grads: Any) -> list[Node]:
         """The Nodes of the heads' cotangents, of those heads that have one."""
@@ -392,7 +393,7 @@ class Executor:
             target = self.arg_dict[name]
             new[name] = fitted(value, target.shape, target.dtype, name, op)
         for name, value in new.items():
-            _record.assign(self.arg_dict[name], captured(value), op)
+            _handle.assign(self.arg_dict[name], captured(value), op)
 
     # ---- parameters
 
@@ -427,7 +428,7 @@ class Executor:
                     fail(OptionError, "copy_params_from", f"the symbol has no parameter {name!r}",
                          "allow_extra_params=True passes over it.")  # fmt: skip
         for target, value in new:
-            _record.assign(target, captured(value), "copy_params_from")
+            _handle.assign(target, captured(value), "copy_params_from")
 
     def reshape(self, **shapes: Any) -> Executor:
         """Return an executor for inputs of other shapes, which shares all arrays that keep theirs.

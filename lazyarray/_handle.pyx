@@ -1,0 +1,629 @@
+"""Handles on storages: what an array is, before it has operations."""
+
+# Design. An Array is a Storage and a View. The View is a *shadow*: an ndarray with the View's shape, strides and dtype over
+# an address that is never read. Every basic index, reshape and transpose is done by NumPy on the shadow, so NumPy's rules
+# for what aliases what hold by construction. The Storage holds the current Node; writing replaces it, reading goes
+# through it. A handle whose shadow is its node type's own is whole: it reads the Node itself.
+# Guarded by the GIL: everything here. A Storage whose buffer has been exported is pinned: what reads it runs as it is
+# recorded, what is written to it lands in the exported buffer before the call returns.
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
+
+import warnings
+
+import numpy as np
+from numpy.exceptions import ComplexWarning
+
+cimport numpy as cnp
+
+from lazyarray import _ir
+from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
+from lazyarray._engine cimport VarState, push_python, var_idle, var_wait, var_written
+from lazyarray._ir cimport (
+    CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, make, recorder, type_of, view_node,
+)
+from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
+from lazyarray.dtypes import canonical
+from lazyarray.errors import ShapeError, fail
+
+cnp.import_array()
+
+cdef extern from "ndarray.hpp":
+    object la_ndarray(object descr, int nd, const cnp.npy_intp* dims, const cnp.npy_intp* strides, void* data, int flags)
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* o)
+    ctypedef object (*newfunc)(type cls, object args, PyObject* kwargs)
+    ctypedef struct PyTypeObject:
+        newfunc tp_new
+
+cdef enum:
+    NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
+
+cdef Py_ssize_t BYTE_LIMIT = <Py_ssize_t>1 << 30     # bytes of values,
+cdef double FLOP_LIMIT = 4e9        # and floating-point operations (about 20 ms on two cores)
+cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
+cdef object array_class = None
+cdef tuple NO_ARGUMENTS = ()
+
+
+def install(cls):
+    """Set the class of new arrays."""
+    global array_class
+    array_class = cls
+
+
+cdef class Handle:
+    """A Storage and a View."""
+
+
+# ---- shadows
+
+cdef object shadow_of(Type kind):
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    cdef tuple strides
+    if kind.shadow is None:
+        strides = contiguous(kind.shape, kind.itemsize)
+        for i in range(kind.ndim):
+            dims[i] = kind.shape[i]
+            steps[i] = strides[i]
+        kind.shadow = la_ndarray(
+            kind.dtype, kind.ndim, dims, steps, <void*>BASE, cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED
+        )
+        cnp.PyArray_UpdateFlags(
+            <cnp.ndarray>kind.shadow, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS
+        )
+    return kind.shadow
+
+
+@cython.final
+@cython.no_gc
+cdef class Storage:
+    """The cell that an array and its views share."""
+
+
+@cython.final
+@cython.no_gc
+cdef class Export:
+    """Keeps a Storage pinned while memory of it is seen from outside."""
+
+    cdef Storage storage
+    cdef Buffer buffer
+
+    def __dealloc__(self):
+        self.storage.pins -= 1
+        if self.storage.pins == 0 and self.storage.node is not None and self.storage.node.state == ISSUED:
+            self.storage.node.pinned = False
+
+
+cdef inline Handle new_array():
+    # Not through array_class(): that is for users, and raises.
+    cdef type cls = <type>array_class
+    return <Handle>(<PyTypeObject*>cls).tp_new(cls, NO_ARGUMENTS, NULL)
+
+
+cdef Handle wrap(Node node, bint is_scalar):
+    """A new array with a Storage of its own."""
+    cdef Storage storage = Storage.__new__(Storage)
+    cdef Handle array = new_array()
+    cdef Recorder rec
+    storage.node = node = unpinned(node)
+    array.storage = storage
+    array.shadow = shadow_of(node.type)
+    array.is_scalar = is_scalar
+    if node.recorder is not None:
+        if node.pinned:
+            run_now(node)
+        else:
+            rec = node.recorder
+            if rec.count > NODE_LIMIT or rec.nbytes > BYTE_LIMIT or rec.flops > FLOP_LIMIT:
+                relieve(rec, node)
+    return array
+
+
+cdef inline Node unpinned(Node node):
+    # No Storage takes over memory that is also seen from outside.
+    if node.pinned and node.state == ISSUED:
+        return leaf(node.type, copied(node))
+    return node
+
+
+cdef int relieve(Recorder rec, Node node) except -1:
+    # A loop is cut at the same place in every turn, so that it finds its plan.
+    if rec.cut_known and rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
+        if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
+            return 0
+    rec.cut_known = True
+    rec.cut_code = node.code
+    rec.cut_lasti = node.lasti
+    flush_live(rec)
+    return 0
+
+
+def cut():
+    """Run all that this thread has recorded and that is still wanted, as at the bound."""
+    flush_live(recorder())
+
+
+cdef int run_now(Node node) except -1:
+    # It reads memory that is also seen from outside.
+    node.pinned = False
+    flush_nodes([node], True)
+    settle_buffer(node.buffer)
+    return 0
+
+
+def nothing():
+    """The task that a full wait pushes: it runs when all earlier readers and writers have."""
+
+
+cdef int settle_buffer(Buffer buffer) except -1:
+    # Waits for readers as well as writers.
+    cdef VarState* var = buffer.var
+    if not var_idle(var):
+        push_python(nothing, &var, 1, &var, 1, 0, None, 0, "settle")
+    var_wait(var)
+    return 0
+
+
+cdef Node node_of(Handle a):
+    """The value seen through the handle."""
+    cdef Node node = a.storage.node
+    if a.shadow is node.type.shadow:
+        return node
+    return view_node(node, a.shadow.shape, a.shadow.strides, a.offset, a.moving, a.shadow.dtype)
+
+
+cdef Handle view_of(Handle a, object shadow):
+    """A second handle on the same Storage."""
+    cdef Handle out = new_array()
+    cdef Type kind = a.storage.node.type
+    cdef uintptr_t at = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>shadow)
+    out.storage = a.storage
+    if a.is_scalar:
+        # Like a NumPy scalar, it has no memory that a view could share.
+        out.storage = Storage.__new__(Storage)
+        out.storage.node = a.storage.node
+    out.offset = <Py_ssize_t>(at - BASE)
+    if shadow.size == 0:
+        out.offset = 0
+    if (out.offset == 0 and shadow.shape == kind.shape and shadow.dtype is kind.dtype
+            and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>shadow) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>shadow)):
+        out.shadow = shadow_of(kind)
+        return out
+    out.shadow = shadow
+    out.moving = is_moving(shadow, kind)
+    return out
+
+
+cdef bint is_moving(object shadow, Type kind):
+    # A part of a Storage can start anywhere; what covers it with forward strides starts at 0.
+    cdef Py_ssize_t reach = shadow.itemsize, extent, stride
+    for extent, stride in zip(shadow.shape, shadow.strides):
+        if extent == 0:
+            return False
+        if stride < 0:
+            return True
+        reach += (extent - 1) * stride
+    return reach != kind.nbytes
+
+
+cdef bint covers(Handle a):
+    # Every element of the Storage is seen once: the strides are those of C order, permuted and perhaps negative.
+    cdef Type kind = a.storage.node.type
+    cdef Py_ssize_t extent, step, reach = kind.itemsize
+    if a.shadow.dtype is not kind.dtype or a.shadow.size != kind.size:
+        return False
+    for step, extent in sorted([(abs(s), n) for s, n in zip(a.shadow.strides, a.shadow.shape) if n != 1]):
+        if step != reach:
+            return False
+        reach *= extent
+    return True
+
+
+cdef tuple k_order(list shadows, Py_ssize_t ndim):
+    # As nditer sorts its axes: an insertion sort from the last axis, ties and conflicts keep C order. None for C order.
+    cdef list perm, strides
+    cdef Py_ssize_t i, j, place, lead
+    cdef bint ambiguous, swap
+    if ndim < 2:
+        return None
+    strides = []
+    for shadow in shadows:
+        lead = ndim - shadow.ndim
+        strides.append([
+            0 if k < lead or shadow.shape[k - lead] == 1 else abs(shadow.strides[k - lead])
+            for k in range(ndim)
+        ])
+    perm = list(range(ndim - 1, -1, -1))
+    for i in range(1, ndim):
+        place = i
+        axis = perm[i]
+        for j in range(i - 1, -1, -1):
+            ambiguous = True
+            swap = False
+            for step in strides:
+                if step[axis] != 0 and step[perm[j]] != 0:
+                    if step[perm[j]] <= step[axis]:
+                        swap = False
+                    elif ambiguous:
+                        swap = True
+                    ambiguous = False
+            if not ambiguous:
+                if swap:
+                    place = j
+                else:
+                    break
+        if place != i:
+            perm.insert(place, perm.pop(i))
+    perm.reverse()
+    return None if perm == list(range(ndim)) else tuple(perm)
+
+
+def memory_order(view):
+    """The axes by falling stride, as copies keep them; None for C order."""
+    order = sorted(range(view.ndim), key=lambda axis: -abs(view.strides[axis]))
+    return None if order == list(range(view.ndim)) else tuple(order)
+
+
+# ---- writing
+
+cdef int set_node(Storage storage, Node node) except -1:
+    cdef Recorder rec = recorder()
+    if storage.variable is not None and not rec.recording:
+        # A write outside a recording starts a new variable: the tape must not grow through a parameter.
+        if node.state != PENDING or node.variable is not None:
+            node = _ir.operators["positive"](node)
+        node.taped = False
+        node.variable = storage.variable
+    storage.node = unpinned(node)
+    return 0
+
+
+cdef inline int check_writeable(Handle a, str op) except -1:
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+        raise ValueError(f"{op}: assignment destination is read-only")
+    return 0
+
+
+cdef int write(Handle a, Node value, str op) except -1:
+    """Replace what the handle sees by `value`, broadcast and cast."""
+    cdef Node node = a.storage.node, new
+    cdef tuple shape = a.shadow.shape
+    cdef bint whole
+    check_writeable(a, op)
+    value = fit(value, shape, a.shadow.dtype, op)
+    if a.storage.pins:
+        return write_pinned(a, value)
+    if a.shadow is node.type.shadow:
+        set_node(a.storage, value)
+    else:
+        whole = covers(a)
+        if whole and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a.shadow):
+            new = view_node(value, node.type.shape, contiguous(node.type.shape, node.type.itemsize), 0, False, node.type.dtype)
+        else:
+            if whole and node.state == PENDING:     # nobody needs to compute what is overwritten
+                node = make(_ir.registry["empty"], (), None, node.type, 0)
+            new = make(
+                _ir.registry["update"], (node, value),
+                (shape, a.shadow.strides, a.moving, whole, a.shadow.dtype), node.type, a.offset,
+            )
+        set_node(a.storage, new)
+    node = a.storage.node
+    if node.recorder is not None:
+        if node.pinned:
+            run_now(node)
+        elif node.recorder.count > NODE_LIMIT or node.recorder.nbytes > BYTE_LIMIT or node.recorder.flops > FLOP_LIMIT:
+            relieve(node.recorder, node)
+    return 0
+
+
+def warn_of_parts(level):
+    """NumPy's warning where a cast forgets imaginary parts; `level` frames up."""
+    warnings.warn("Casting complex values to real discards the imaginary part", ComplexWarning, stacklevel=level)
+
+
+cdef Node fit(Node value, tuple shape, object dtype, str op):
+    cdef tuple have = value.type.shape
+    cdef Py_ssize_t i, lead = len(have) - len(shape)
+    if value.type.dtype is not dtype:
+        if value.type.dtype.kind == "c" and dtype.kind not in "cb":
+            warn_of_parts(1)
+        value = _ir.cast(value, dtype)
+    if have == shape:
+        return value
+    if lead > 0 and all([extent == 1 for extent in have[:lead]]):
+        have = have[lead:]
+        value = view_node(value, have, contiguous(have, value.type.itemsize), 0, False, dtype)
+    if fits(have, shape):
+        return stretch(value, shape)
+    fail(ShapeError, op, f"could not broadcast input array from shape {value.type.shape} into shape {shape}",
+         "Extents must be equal or 1, counted from the last axis.")
+
+
+cdef bint fits(tuple have, tuple shape):
+    # Whether `have` broadcasts to `shape`.
+    cdef Py_ssize_t i, lead = len(shape) - len(have)
+    if lead < 0:
+        return False
+    for i in range(len(have)):
+        if have[i] != shape[lead + i] and have[i] != 1:
+            return False
+    return True
+
+
+cdef Node stretch(Node value, tuple shape):
+    cdef tuple have = value.type.shape, steps
+    cdef Py_ssize_t lead = len(shape) - len(have), i
+    if have == shape:
+        return value
+    steps = contiguous(have, value.type.itemsize)
+    strides = [0] * lead
+    for i in range(len(have)):
+        strides.append(0 if have[i] == 1 else steps[i])
+    return view_node(value, shape, tuple(strides), 0, False, value.type.dtype)
+
+
+cdef int write_pinned(Handle a, Node value) except -1:
+    # Into the exported buffer, before the call returns; if the old value has other holders it moves out first.
+    cdef Storage storage = a.storage
+    cdef Node node = storage.node, fresh
+    wait_node(value)
+    data = numpy_view(value).copy()
+    if Py_REFCNT(<PyObject*>node) > 2:      # this variable and the Storage
+        fresh = leaf(node.type, node.buffer)
+        node.buffer = copied(node)
+        fresh.pinned = True
+        node.pinned = False
+        fresh.variable = storage.variable
+        storage.node = fresh
+        node = fresh
+    settle_buffer(node.buffer)
+    real_view(a, node)[...] = data
+    return 0
+
+
+cdef Buffer copied(Node node):
+    cdef Buffer buffer = new_buffer(node.type.nbytes)
+    settle_buffer(node.buffer)
+    settle_free(buffer)
+    memcpy(buffer.ptr, node.buffer.ptr, node.type.nbytes)
+    return buffer
+
+
+cdef int settle_free(Buffer buffer) except -1:
+    # A block from the pool may still be used by tasks of its last owner; their errors are not ours.
+    if not var_idle(buffer.var):
+        try:
+            settle_buffer(buffer)
+        except Exception:  # not KeyboardInterrupt
+            pass
+    var_written(buffer.var)
+    return 0
+
+
+cdef object real_view(Handle a, Node node):
+    """The handle's View as an ndarray on the node's memory; the caller keeps the buffer alive."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    cdef tuple shape = a.shadow.shape, strides = a.shadow.strides
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        steps[i] = strides[i]
+    array = la_ndarray(
+        a.shadow.dtype, <int>len(shape), dims, steps, node.buffer.ptr + a.offset,
+        cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED,
+    )
+    cnp.PyArray_UpdateFlags(<cnp.ndarray>array, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+    return array
+
+
+# ---- reading
+
+cdef int materialise(Storage storage) except -1:
+    """Wait for the Storage's value, in a buffer that no other Node shares."""
+    cdef Node node = storage.node, fresh
+    cdef Buffer buffer
+    wait_node(node)
+    if node.state == CONST:
+        buffer = new_buffer(node.type.nbytes)
+        settle_free(buffer)
+        memcpy(buffer.ptr, node.number, node.type.nbytes)
+        fresh = leaf(node.type, buffer)
+        fresh.variable = storage.variable
+        storage.node = fresh
+    return 0
+
+
+cdef int wait_for(Handle a) except -1:
+    """Wait for the whole Storage."""
+    return wait_node(a.storage.node)
+
+
+cdef object peek(Handle a):
+    """The handle's value as an ndarray that the caller neither keeps nor writes."""
+    cdef Node node = a.storage.node
+    wait_node(node)
+    node = a.storage.node
+    if node.state == CONST:
+        number = numpy_view(node)
+        return np.ndarray(a.shadow.shape, a.shadow.dtype, number, a.offset, a.shadow.strides)
+    array = real_view(a, node)
+    cnp.set_array_base(array, node.buffer)
+    return array
+
+
+cdef object export(Handle a):
+    """The handle's value as an ndarray on the same memory; pins the Storage while it lives."""
+    cdef Storage storage = a.storage
+    cdef Node node, fresh
+    cdef Export keep
+    if a.is_scalar:
+        return peek(a).copy()
+    materialise(storage)
+    node = storage.node
+    if storage.pins == 0:
+        if Py_REFCNT(<PyObject*>node) > 2 or Py_REFCNT(<PyObject*>node.buffer) > 1:
+            fresh = leaf(node.type, copied(node))
+            fresh.variable = storage.variable
+            storage.node = fresh
+            node = fresh
+        else:
+            settle_buffer(node.buffer)
+        node.pinned = True
+    keep = Export.__new__(Export)
+    keep.storage = storage
+    keep.buffer = node.buffer
+    storage.pins += 1
+    array = real_view(a, node)
+    cnp.set_array_base(array, keep)
+    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+        array.flags.writeable = False
+    return array
+
+
+def from_numpy(object source, bint is_scalar=False):
+    """A new array with a copy of an ndarray's data, in its memory order."""
+    cdef cnp.ndarray data
+    cdef Type kind
+    cdef Buffer buffer
+    cdef Handle array
+    dtype = canonical(source.dtype, "array")
+    if source.ndim == 0:
+        return wrap(constant(source[()], dtype), is_scalar)
+    if source.ndim > 1 and not source.flags.c_contiguous:
+        order = memory_order(source)
+        if order is not None:
+            array = from_numpy(np.ascontiguousarray(source.transpose(order), dtype))
+            return view_of(array, array.shadow.transpose(np.argsort(order)))
+    kind = type_of(source.shape, dtype)
+    buffer = new_buffer(kind.nbytes)
+    settle_free(buffer)
+    array = wrap(leaf(kind, buffer), False)
+    real_view(array, array.storage.node)[...] = source
+    return array
+
+
+def alias_numpy(object source):
+    """An array on an ndarray's own memory: both sides see each other's writes."""
+    cdef Type kind = type_of(source.shape, canonical(source.dtype, "asarray"))
+    cdef Node node
+    cdef Handle array
+    if not source.flags.c_contiguous:
+        raise ValueError("asarray: only C-contiguous memory can be shared; pass copy=None")
+    node = leaf(kind, foreign_buffer(cnp.PyArray_DATA(<cnp.ndarray>source), kind.nbytes, source))
+    array = wrap(node, False)
+    node.pinned = True
+    array.storage.pins = 1          # for as long as the array lives
+    if not source.flags.writeable:
+        shadow = array.shadow.view()
+        shadow.flags.writeable = False
+        array.shadow = shadow
+    return array
+
+
+# ---- what array.py builds on
+
+def to_node(Handle a):
+    """The value seen through the handle, as a Node."""
+    return node_of(a)
+
+
+def storage_node(Handle a):
+    """The Node of the whole Storage behind the handle."""
+    return a.storage.node
+
+
+def from_node(Node node, is_scalar=None):
+    """A new array that holds `node`; a scalar where it has no axes."""
+    return wrap(node, node.type.ndim == 0 if is_scalar is None else is_scalar)
+
+
+def seen(Handle a, shadow):
+    """A view of `a` with another shadow (made by NumPy from `a`'s); of a scalar, one that has axes is no scalar."""
+    cdef Handle out = view_of(a, shadow)
+    out.is_scalar = a.is_scalar and out.shadow.ndim == 0
+    return out
+
+
+def window(Handle a, tuple shape, tuple strides, Py_ssize_t offset):
+    """A view of `a` with byte strides of its own, `offset` bytes from its start."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp steps[64]
+    cdef int i
+    for i in range(len(shape)):
+        dims[i] = shape[i]
+        steps[i] = strides[i]
+    shadow = la_ndarray(
+        a.shadow.dtype, <int>len(shape), dims, steps, <char*>cnp.PyArray_DATA(<cnp.ndarray>a.shadow) + offset,
+        (cnp.NPY_ARRAY_WRITEABLE if cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow) else 0) | cnp.NPY_ARRAY_ALIGNED,
+    )
+    cnp.PyArray_UpdateFlags(<cnp.ndarray>shadow, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+    return view_of(a, shadow)
+
+
+def set_writeable(Handle a, bint write):
+    """Make a handle read-only, or writable again."""
+    shadow = a.shadow.view()
+    shadow.flags.writeable = write
+    a.shadow = shadow
+
+
+def shadow(Handle a):
+    """The View of `a`, as an ndarray without data. Never read its elements."""
+    return a.shadow
+
+
+def assign(Handle a, Node value, str op="setitem"):
+    """Write `value` (broadcast, cast) through the handle."""
+    write(a, value, op)
+
+
+def replace(Handle a, Node value):
+    """Let the handle's whole Storage hold another value of the same type."""
+    if value.type.shape != a.storage.node.type.shape or value.type.dtype is not a.storage.node.type.dtype:
+        raise ShapeError(f"replace: a {value.type!r} cannot take the place of a {a.storage.node.type!r}")
+    if a.storage.pins:
+        write_pinned(a, value)
+    else:
+        set_node(a.storage, value)
+
+
+def same_view(Handle a, Handle b):
+    """Whether both handles see the same elements of one Storage in the same order."""
+    return (a.storage is b.storage and a.offset == b.offset and a.shadow.shape == b.shadow.shape
+            and a.shadow.strides == b.shadow.strides and a.shadow.dtype is b.shadow.dtype)
+
+
+def peek_numpy(Handle a):
+    """The value as an ndarray on the same memory, for reading at once."""
+    return peek(a)
+
+
+def export_numpy(Handle a):
+    """The value as an ndarray that shares memory with the array while it lives."""
+    return export(a)
+
+
+def variable_of(Handle a):
+    """Where backward leaves the gradient of this array, or None."""
+    return a.storage.variable
+
+
+def set_variable(Handle a, variable):
+    """Mark the array's Storage as a variable (or not, with None)."""
+    cdef Node node = a.storage.node
+    a.storage.variable = variable
+    if variable is not None and (node.taped or node.state == CONST or node.variable is not None or Py_REFCNT(<PyObject*>node) > 2):
+        wait_node(node)
+        materialise(a.storage)
+        node = leaf(a.storage.node.type, copied(a.storage.node))
+        node.pinned = a.storage.node.pinned
+        a.storage.node = node
+    node.variable = variable
