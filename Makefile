@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SHARE ?= 1/4
-BUDGET ?= 900
+BUDGET ?= 600
 
 export LAZYARRAY_BUILD ?= release
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -33,7 +33,18 @@ if KIND == "tsan":
 if platform.system() != "Linux":
     raise SystemExit("lazyarray builds on Linux (x86-64, aarch64) so far")
 
-MODULES = ["_engine", "_loops", "_blas", "_memory", "_ir", "_walk", "_plan", "_bind", "_handle", "_record"]
+MODULES = [
+    "_engine",
+    "_loops",
+    "_blas",
+    "_memory",
+    "_ir",
+    "_walk",
+    "_plan",
+    "_bind",
+    "_handle",
+    "_record",
+]
 HEADERS = sorted(glob("lazyarray/native/*"))
 
 

@@ -440,7 +440,9 @@ cdef object pool(int kind, str name, object dtype, object x_shape, object window
     g.image_parts = max(1, min(g.n, wanted))
     g.row_parts = 1 if grad else tiles(g.oh, wanted / g.image_parts, 4)
     cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
-    return make(POOLS[kind]["efd".index(dtype.char)], NULL, params, extent, 3 if kind == MAX_POOL_GRAD else 2, cost, f"{name} {tuple(x_shape)} {window}")
+    n_args = 3 if kind == MAX_POOL_GRAD else 2
+    label = f"{name} {tuple(x_shape)} {window}"
+    return make(POOLS[kind]["efd".index(dtype.char)], NULL, params, extent, n_args, cost, label)
 
 
 def max_pool2d(dtype, x_shape, window, stride, pad=(0, 0)):

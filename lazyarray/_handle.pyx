@@ -285,7 +285,7 @@ cdef int set_node(Storage storage, Node node) except -1:
     return 0
 
 
-cdef inline int check_writeable(Handle a, str op) except -1:
+cdef int check_writeable(Handle a, str op) except -1:
     if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
         raise ValueError(f"{op}: assignment destination is read-only")
     return 0
@@ -330,7 +330,7 @@ def warn_of_parts(level):
 
 cdef Node fit(Node value, tuple shape, object dtype, str op):
     cdef tuple have = value.type.shape
-    cdef Py_ssize_t i, lead = len(have) - len(shape)
+    cdef Py_ssize_t lead = len(have) - len(shape)
     if value.type.dtype is not dtype:
         if value.type.dtype.kind == "c" and dtype.kind not in "cb":
             warn_of_parts(1)
@@ -490,7 +490,6 @@ cdef object export(Handle a):
 
 def from_numpy(object source, bint is_scalar=False):
     """A new array with a copy of an ndarray's data, in its memory order."""
-    cdef cnp.ndarray data
     cdef Type kind
     cdef Buffer buffer
     cdef Handle array
@@ -620,7 +619,8 @@ def set_variable(Handle a, variable):
     """Mark the array's Storage as a variable (or not, with None)."""
     cdef Node node = a.storage.node
     a.storage.variable = variable
-    if variable is not None and (node.taped or node.state == CONST or node.variable is not None or Py_REFCNT(<PyObject*>node) > 2):
+    cdef bint shared = node.variable is not None or Py_REFCNT(<PyObject*>node) > 2      # by more than this and the Storage
+    if variable is not None and (node.taped or node.state == CONST or shared):
         wait_node(node)
         materialise(a.storage)
         node = leaf(a.storage.node.type, copied(a.storage.node))

@@ -96,6 +96,8 @@ class Array(ArrayBase):
         out = options.pop("out", None)
         if method != "__call__" or op is None or options:
             return NotImplemented
+        if out is not None and not out[0].flags.writeable:
+            raise ValueError(f"{ufunc.__name__}: output array is read-only")
         result = _record.apply(op, *inputs) if ufunc.signature is None else on_nodes(op, *inputs)
         if result is NotImplemented or out is None:
             return result
