@@ -216,7 +216,7 @@ def route_of(dtype, batches, m, n, k):
             # Tiles of 240 rows and 768 columns or less, and where there is work for them, 16 or more.
             count = min(flops / UNIT_FLOPS, 16 / batches)
             rows = max(-(-m // 240), tiles(m, count, 48))
-            return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 128))
+            return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 64))
     elif dtype.char not in "FD" or m == 1 or n == 1 or flops <= BLAS_FLOPS or max(n, k) > LONGEST:
         count = flops * 2 / UNIT_FLOPS
         rows = tiles(m, count, 8)

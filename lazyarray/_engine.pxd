@@ -3,7 +3,8 @@ from libc.stdint cimport uint64_t
 
 # Runs units [begin, end) of a task; 0 or a positive error code. Never touches Python.
 ctypedef int (*NativeRun)(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-# Called once after all units have run, before the task's Vars are released; may be NULL.
+# Called once after all units have run (after a failure too, but not for a task that reads a poisoned Var and so never ran),
+# before the task's Vars are released; may be NULL.
 ctypedef int (*NativeFinish)(void* arg) noexcept nogil
 
 cdef struct VarState
@@ -22,7 +23,7 @@ cdef bint var_poisoned(VarState* var) noexcept nogil
 cdef uint64_t var_version(VarState* var) noexcept nogil
 # For work done inline by the caller on idle Vars: marks a completed write (clears poison, version + 1).
 cdef void var_written(VarState* var) noexcept nogil
-# Same, for a write that failed.
+# Same, for a write that failed. wait_all, and the exit of the program, report it unless a wait on the Var has.
 cdef int var_poison(VarState* var, object error) except -1
 # Waits (GIL released) until no pending write is left; raises the sticky error if poisoned. GIL held by the caller.
 cdef int var_wait(VarState* var) except -1
@@ -35,7 +36,8 @@ cdef int admit(Py_ssize_t tasks, Py_ssize_t nbytes) except -1
 
 # Pushes a native task. `extent` units are run as run(arg, begin, end) with begin a multiple of `grain`, split over idle
 # workers; then finish(arg). A failure poisons `writes`; the located exception is made once, with the GIL, at the first wait
-# by owner.error(index, code) -> BaseException. `owner` is kept alive until the task is done and a Python thread reaps it.
+# by owner.error(index, code) -> BaseException. `owner` is kept alive until the task is done and a Python thread reaps it;
+# `name` must live as long.
 # A Var in both lists is a partial update: it stays poisoned if it was. Does not wait for admission.
 cdef int push_native(
     NativeRun run, NativeFinish finish, void* arg, Py_ssize_t extent, Py_ssize_t grain,

@@ -296,7 +296,7 @@ cdef struct Engine:
     Py_ssize_t n_ready
     Py_ssize_t started          # frames with a task
     Py_ssize_t stuck            # of these, waiting for something that has not happened
-    ReadyQueue[Task]* unblocked     # naive: where the thread that holds the lock collects ready tasks
+    ReadyQueue[Task]* naive_ready   # tasks that a thread has made ready and will run, unless one that waits does first
     Epoch* oldest
     Epoch* newest
     Waiter* waiters             # all but those for a Var
@@ -371,8 +371,8 @@ cdef void make_ready(Task* task, Wakes* wakes) noexcept nogil:
     engine.n_ready += 1
     if engine.logging:
         log_task(READY, task)
-    if engine.unblocked != NULL:
-        engine.unblocked.put(task)
+    if engine.naive:
+        engine.naive_ready.put(task)
     else:
         task.lane.ready.put(task)
         nudge(task.lane, wakes)

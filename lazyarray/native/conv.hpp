@@ -176,14 +176,14 @@ template <class T> void transpose_kernel(const ConvParams& g, const T* kernel, T
     ptrdiff_t width = g.kw * g.cg;
     for (ptrdiff_t group = 0; group < g.groups; group++)
         for (ptrdiff_t i = 0; i < g.kh; i++, to += g.og * width)
-            copy_matrix(kernel + i * width * g.o + group * g.og, 1, g.o, to, g.og, width, width);
+            copy_matrix(g.micro, kernel + i * width * g.o + group * g.og, 1, g.o, to, g.og, width, width);
 }
 
 // (kh, kw, o, c), last tap first; some of the channels.
 template <class T> void turn_kernel(const ConvParams& g, const T* kernel, T* to, Range channels) noexcept {
     ptrdiff_t taps = g.kh * g.kw, tap = g.c * g.o;
     for (ptrdiff_t t = 0; t < taps; t++)
-        copy_matrix(kernel + (taps - 1 - t) * tap + channels.begin * g.o, 1, g.o, to + t * tap + channels.begin, g.o,
+        copy_matrix(g.micro, kernel + (taps - 1 - t) * tap + channels.begin * g.o, 1, g.o, to + t * tap + channels.begin, g.o,
                     channels.size(), g.c);
 }
 

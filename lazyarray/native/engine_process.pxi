@@ -148,6 +148,7 @@ cdef int start_engine() except -1:
         raise EngineError(f"LAZYARRAY_WORKERS: expected a number above 0, got {count!r}")
     engine.lock = new Mutex()
     engine.retired = new Stack[Retired]()
+    engine.naive_ready = new ReadyQueue[Task]()
     engine.naive = kind == "naive"
     engine.max_tasks = 20_000
     engine.max_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

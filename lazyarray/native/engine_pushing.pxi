@@ -58,8 +58,8 @@ cdef int submit(Task* task, VarState** reads, int n_reads, VarState** writes, in
 
 
 cdef int run_naive(Task* task) except -1:
-    """Runs a ready task on this thread, then what became ready through it."""
-    cdef ReadyQueue[Task] unblocked
+    """Runs a ready task on this thread, then as many as became ready through it."""
+    cdef Py_ssize_t mine = 0
     cdef Wakes wakes
     cdef Frame frame
     cdef FloatEnvironment floats
@@ -99,15 +99,37 @@ cdef int run_naive(Task* task) except -1:
             if engine.logging:
                 log_task(END, task)
             poison = failure_of(task)
-        engine.unblocked = &unblocked
+        mine -= engine.n_ready
         settle(task, poison, &wakes)
-        engine.unblocked = NULL
-        task = unblocked.take()
+        mine += engine.n_ready
+        task = NULL
+        if mine:
+            mine -= 1
+            task = engine.naive_ready.take()
     engine.lock.unlock()
     wakes.send()
     if interrupt is not None:
         raise interrupt
     return 0
+
+
+cdef int help_naive(Waiter* waiter) except -1:
+    """Runs tasks that other frames or threads are about to run, before this thread waits for them in vain."""
+    cdef Task* task
+    while True:
+        engine.lock.lock()
+        task = NULL
+        if engine.naive and not waiter.done:
+            task = engine.naive_ready.top()
+            # Newer ones cannot be what it waits for, and might wait for it; but if nothing else moves, they are run.
+            if task != NULL and task.seq > waiter.newest and engine.started != engine.stuck:
+                task = NULL
+            if task != NULL:
+                engine.naive_ready.take()
+        engine.lock.unlock()
+        if task == NULL:
+            return 0
+        run_naive(task)
 
 
 cdef int push_native(

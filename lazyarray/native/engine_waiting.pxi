@@ -201,14 +201,17 @@ cdef int block(Waiter* waiter) except -1:
     cdef bint done
     with nogil:
         begin_wait(waiter)
-        done = sit(waiter)
     try:
+        help_naive(waiter)
+        with nogil:
+            done = sit(waiter)
         while not done:
             if not waiter.deaf:
                 PyErr_CheckSignals()
             reason = hopeless(waiter)
             if reason is not None:
                 raise reason
+            help_naive(waiter)
             with nogil:
                 done = sit(waiter)
     finally:

@@ -36,11 +36,13 @@ inline ptrdiff_t part_begin(ptrdiff_t extent, ptrdiff_t parts, ptrdiff_t index, 
 
 // m x n elements at any strides to rows `pitch` apart.
 template <class T>
-void copy_matrix(const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m, ptrdiff_t n, ptrdiff_t pitch) noexcept {
+void copy_matrix(const Micro* micro, const T* from, ptrdiff_t row, ptrdiff_t col, T* to, ptrdiff_t m, ptrdiff_t n, ptrdiff_t pitch) noexcept {
     if (col == 1) {
         for (ptrdiff_t i = 0; i < m; i++) std::memcpy(to + i * pitch, from + i * row, size_t(n) * sizeof(T));
         return;
     }
+    if constexpr (std::is_floating_point_v<T>)
+        if (row == 1) return micro->turn(from, col, to, pitch, n, m);
     constexpr ptrdiff_t side = 16;  // a cache line of each of the tile's rows is read once
     for (ptrdiff_t i0 = 0; i0 < m; i0 += side)
         for (ptrdiff_t j0 = 0; j0 < n; j0 += side) {
@@ -84,7 +86,7 @@ template <class T> int run_vector(const GemmParams& g, const T* a, const T* b, T
     if (v.a_k != 1 && v.a_row != 1) {
         T* packed = static_cast<T*>(scratch<2>(size_t(v.m * v.k + 1) * sizeof(T)));
         if (!packed) return OUT_OF_MEMORY;
-        copy_matrix(v.a, v.a_row, v.a_k, packed, v.m, v.k, v.k);
+        copy_matrix(g.micro, v.a, v.a_row, v.a_k, packed, v.m, v.k, v.k);
         v.a = packed;
         v.a_row = v.k;
         v.a_k = 1;
@@ -95,7 +97,7 @@ template <class T> int run_vector(const GemmParams& g, const T* a, const T* b, T
 
 // A matrix as Fortran takes it: contiguous along one side, with the other's stride.
 template <class T, int slot>
-int as_fortran(const T*& from, ptrdiff_t row, ptrdiff_t col, ptrdiff_t m, ptrdiff_t n, char& trans, int& ld) {
+int as_fortran(const Micro* micro, const T*& from, ptrdiff_t row, ptrdiff_t col, ptrdiff_t m, ptrdiff_t n, char& trans, int& ld) {
     trans = 'N';
     if (col == 1 && row >= n) {
         ld = int(row);
@@ -105,7 +107,7 @@ int as_fortran(const T*& from, ptrdiff_t row, ptrdiff_t col, ptrdiff_t m, ptrdif
     } else {
         T* packed = static_cast<T*>(scratch<slot>(size_t(m * n) * sizeof(T)));
         if (!packed) return OUT_OF_MEMORY;
-        copy_matrix(from, row, col, packed, m, n, n);
+        copy_matrix(micro, from, row, col, packed, m, n, n);
         from = packed;
         ld = int(n);
     }
@@ -116,8 +118,8 @@ template <class T> int run_blas(const GemmParams& g, const T* a, const T* b, T* 
     char trans_a, trans_b;
     int lda, ldb, m = int(end - begin), n = int(g.n), k = int(g.k);
     a += begin * g.a_row;
-    if (as_fortran<T, 1>(a, g.a_row, g.a_col, m, k, trans_a, lda)) return OUT_OF_MEMORY;
-    if (as_fortran<T, 2>(b, g.b_row, g.b_col, k, n, trans_b, ldb)) return OUT_OF_MEMORY;
+    if (as_fortran<T, 1>(g.micro, a, g.a_row, g.a_col, m, k, trans_a, lda)) return OUT_OF_MEMORY;
+    if (as_fortran<T, 2>(g.micro, b, g.b_row, g.b_col, k, n, trans_b, ldb)) return OUT_OF_MEMORY;
     T one, zero;
     if constexpr (std::is_floating_point_v<T>) {
         one = 1, zero = 0;
@@ -133,7 +135,7 @@ template <class T> int run_blas(const GemmParams& g, const T* a, const T* b, T* 
 constexpr ptrdiff_t NEAR_A_BYTES = 512 << 10;
 
 template <class T>
-int run_blocked(const GemmParams& g, const T* a, const T* b, ptrdiff_t b_k, T* c, Range rows, Range columns) {
+int run_blocked(const GemmParams& g, const T* a, const T* b, T* c, Range rows, Range columns) {
     ptrdiff_t m = rows.size(), n = columns.size(), fit = NEAR_A_BYTES / (m * ptrdiff_t(sizeof(T))) / CHAIN * CHAIN;
     fit = fit < CHAIN ? CHAIN : fit;
     // Rows of A a page or more apart share few sets of a cache.
@@ -144,47 +146,29 @@ int run_blocked(const GemmParams& g, const T* a, const T* b, ptrdiff_t b_k, T* c
         if (!packed) return OUT_OF_MEMORY;
     }
     a += rows.begin * g.a_row;
-    Block<T> tile{a, b + columns.begin, c + rows.begin * g.n + columns.begin, m, n, g.k, g.a_row, g.a_col, b_k, g.n,
+    b += columns.begin * g.b_col;
+    Block<T> tile{a, b, c + rows.begin * g.n + columns.begin, m, n, g.k, g.a_row, g.a_col, g.b_row, g.n,
                   1, 0, 0, 1, 0, 0, false};
+    tile.b_col = g.b_col;
     if (!packs) {
         g.micro->block(tile);
         return 0;
     }
     for (ptrdiff_t p = 0; p < g.k; p += fit) {
         tile.k = g.k - p < fit ? g.k - p : fit;
-        copy_matrix(a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k, tile.k);
+        copy_matrix(g.micro, a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k, tile.k);
         tile.a = packed, tile.a_row = tile.k, tile.a_k = 1;
-        tile.b = b + columns.begin + p * b_k;
+        tile.b = b + p * g.b_row;
         g.micro->block(tile);
         tile.accumulate = true;
     }
     return 0;
 }
 
-// Columns of B side by side, packed when they are not; kept for the following tiles of one call.
-template <class T> struct ColumnsOfB {
-    const T* source = nullptr;
-    T* packed = nullptr;
-    ptrdiff_t row = 0;
-
-    const T* get(const GemmParams& g, const T* b) noexcept {
-        row = g.b_row;
-        if (g.b_col == 1 || g.n == 1) return b;
-        row = g.n;
-        if (b == source) return packed;
-        packed = static_cast<T*>(scratch<1>(size_t(g.k * g.n + 1) * sizeof(T)));
-        if (!packed) return nullptr;
-        copy_matrix(b, g.b_row, g.b_col, packed, g.k, g.n, g.n);
-        source = b;
-        return packed;
-    }
-};
-
 template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const GemmParams& g = *static_cast<const GemmParams*>(params);
     constexpr bool has_blocks = std::is_same_v<T, float> || std::is_same_v<T, double>;
     constexpr bool has_blas = has_blocks || std::is_same_v<T, Complex<float>> || std::is_same_v<T, Complex<double>>;
-    ColumnsOfB<T> columns;
     ptrdiff_t tiles = g.tiles_m * g.tiles_n, rows = g.route == VECTOR && g.n != 1 ? g.n : g.m;
     for (ptrdiff_t unit = begin; unit < end; unit++) {
         Product at = product_at(g, unit / tiles);
@@ -200,11 +184,7 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
             if (g.route == BLAS) code = run_blas(g, a, b, c, top, bottom);
         if constexpr (has_blocks) {
             if (g.route == VECTOR) code = run_vector(g, a, b, c, top, bottom);
-            if (g.route == BLOCKED) {
-                const T* packed = columns.get(g, b);
-                if (!packed) return OUT_OF_MEMORY;
-                code = run_blocked(g, a, packed, columns.row, c, {top, bottom}, across);
-            }
+            if (g.route == BLOCKED) code = run_blocked(g, a, b, c, {top, bottom}, across);
         } else {
             if (g.route == PACKED)
                 code = g.micro->packed(Packed<T>{a + top * g.a_row, b + across.begin * g.b_col, c + top * g.n + across.begin,
@@ -221,8 +201,8 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
     const Half* source = nullptr;
     float* b = nullptr;
     GemmParams wide = g;
-    wide.a_row = g.k;
-    wide.a_col = 1;
+    wide.a_row = g.k, wide.a_col = 1;
+    wide.b_row = g.n, wide.b_col = 1;
     for (ptrdiff_t unit = begin; unit < end; unit++) {
         Product at = product_at(g, unit / g.tiles_m);
         ptrdiff_t top = part_begin(g.m, g.tiles_m, unit % g.tiles_m), bottom = part_begin(g.m, g.tiles_m, unit % g.tiles_m + 1);
@@ -232,7 +212,7 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
             Half* row = static_cast<Half*>(scratch<2>(size_t(g.k * g.n + 1) * sizeof(Half)));
             if (!b || !row) return OUT_OF_MEMORY;
             bool flat = g.b_col == 1 || g.n == 1;
-            if (!flat) copy_matrix(from, g.b_row, g.b_col, row, g.k, g.n, g.n);
+            if (!flat) copy_matrix(g.micro, from, g.b_row, g.b_col, row, g.k, g.n, g.n);
             for (ptrdiff_t p = 0; p < g.k; p++)
                 g.micro->widen(flat ? from + p * g.b_row : row + p * g.n, 1, b + p * g.n, g.n);
             source = from;
@@ -243,7 +223,7 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
         if (!a || !c) return OUT_OF_MEMORY;
         const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
         for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * g.k, g.k);
-        if (run_blocked(wide, a, b, g.n, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
+        if (run_blocked(wide, a, b, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
         g.micro->narrow(c, reinterpret_cast<Half*>(args[2]) + at.c + top * g.n, height * g.n);
     }
     return 0;

@@ -47,8 +47,8 @@ constexpr ptrdiff_t CHAIN = 112;
 
 template <class T> struct Block {
     const T* a;
-    const T* b;  // columns are contiguous
-    T* c;        // columns are contiguous
+    const T* b;
+    T* c;  // columns are contiguous
     ptrdiff_t m, n, k;
     ptrdiff_t a_row, a_k, b_k, c_row;
     ptrdiff_t n1, a1, b1;
@@ -57,6 +57,7 @@ template <class T> struct Block {
     // The m rows are taken u1 * u2 times, from and to these steps: pieces of B are read once for all of them.
     ptrdiff_t u1 = 1, a_u1 = 0, c_u1 = 0;
     ptrdiff_t u2 = 1, a_u2 = 0, c_u2 = 0;
+    ptrdiff_t b_col = 1;  // another step needs n1 == n2 == 1
 };
 
 // `count` runs of consecutive elements are added one after the other; the targets may overlap.
@@ -126,6 +127,8 @@ struct Micro {
     void (*gemv_f64)(const Gemv<double>&);
     void (*add_f32)(const Runs<float>&);
     void (*add_f64)(const Runs<double>&);
+    void (*turn_f32)(const float*, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t, ptrdiff_t);
+    void (*turn_f64)(const double*, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t, ptrdiff_t);
     int (*packed_u8)(const Packed<uint8_t>&);
     int (*packed_u16)(const Packed<uint16_t>&);
     int (*packed_u32)(const Packed<uint32_t>&);
@@ -142,6 +145,13 @@ struct Micro {
     void gemv(const Gemv<double>& g) const { gemv_f64(g); }
     void add(const Runs<float>& g) const { add_f32(g); }
     void add(const Runs<double>& g) const { add_f64(g); }
+    // to[j, i] = from[i, j] for i < m, j < n; rows of both are contiguous.
+    void turn(const float* from, ptrdiff_t pitch, float* to, ptrdiff_t to_pitch, ptrdiff_t m, ptrdiff_t n) const {
+        turn_f32(from, pitch, to, to_pitch, m, n);
+    }
+    void turn(const double* from, ptrdiff_t pitch, double* to, ptrdiff_t to_pitch, ptrdiff_t m, ptrdiff_t n) const {
+        turn_f64(from, pitch, to, to_pitch, m, n);
+    }
     int packed(const Packed<uint8_t>& g) const { return packed_u8(g); }
     int packed(const Packed<uint16_t>& g) const { return packed_u16(g); }
     int packed(const Packed<uint32_t>& g) const { return packed_u32(g); }
