@@ -12,6 +12,7 @@ from lazyarray.dtypes import is_inexact
 from lazyarray.errors import GradientError, ShapeError, fail, require
 from lazyarray.ops.define import Elementwise
 from lazyarray.ops.indexing import add_rows as ADD_ROWS
+from lazyarray.ops.reduction import sum as SUM
 from lazyarray.ops.shaping import UPDATE, VIEW, broadcast_to, full, reshape, update
 
 CONST = 2  # _ir.State
@@ -172,8 +173,9 @@ def head_cotangent(head: Node, cotangent: Node | None) -> Node:
 
 def sources(node: Node) -> tuple[Node, ...]:
     """What a node was computed from, as far as gradients are concerned."""
-    if type(node.variable) is CustomOutput:
-        return node.variable.call.inputs
+    variable = node.variable
+    if variable is not None and type(variable) is CustomOutput:
+        return variable.call.inputs
     return node.inputs if node.taped else ()
 
 
@@ -183,9 +185,11 @@ def tape(heads: Sequence[Node]) -> list[Node]:
     todo = list(seen.values())
     while todo:
         for source in sources(todo.pop()):
-            if source.tracked and source.serial not in seen:
-                seen[source.serial] = source
-                todo.append(source)
+            if source.tracked:
+                number = source.serial
+                if number not in seen:
+                    seen[number] = source
+                    todo.append(source)
     return [seen[number] for number in sorted(seen)]
 
 
@@ -244,17 +248,19 @@ def require_tape(node: Node) -> None:
 
 def pass_on(node: Node, g: Node, found: dict[int, Node], needed: set[int] | None) -> None:
     """Apply the gradient rule of one node."""
-    op = node.op
+    op, inputs, attrs = node.op, node.inputs, node.attrs
     if getattr(op, "constant", False):
         return
     rule = getattr(op, "gradient", None)
     if rule is None:
         refuse(node)
-    attrs = {} if op in PLAIN else dict(node.attrs or ())
-    parts = rule(g, node, *node.inputs, **attrs)
-    if not isinstance(parts, tuple | list):
+    if attrs and op not in PLAIN:
+        parts = rule(g, node, *inputs, **dict(attrs))
+    else:
+        parts = rule(g, node, *inputs)
+    if type(parts) is Node or not isinstance(parts, tuple | list):
         parts = (parts,)
-    for source, part in zip(node.inputs, parts, strict=True):
+    for source, part in zip(inputs, parts, strict=True):
         if (
             part is None
             or not source.tracked
@@ -366,7 +372,13 @@ def sum_to(g: Node, shape: tuple[int, ...]) -> Node:
     lead = g.ndim - len(shape)
     if lead < 0:
         return broadcast_to(g, shape)
-    axes = tuple(i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
+    if lead and g.shape[lead:] == shape:
+        return SUM(g, axis=tuple(range(lead)))
+    axes = tuple(
+        [i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)]
+    )
     if axes:
-        g = registry["sum"](g, axis=axes, keepdims=True)
-    return broadcast_to(reshape(g, g.shape[lead:]), shape)
+        g = SUM(g, axis=axes, keepdims=True)
+    if lead:
+        g = reshape(g, g.shape[lead:])
+    return broadcast_to(g, shape)

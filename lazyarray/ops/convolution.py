@@ -25,6 +25,10 @@ Pair = tuple[int, int]
 
 def pair(value: Any, op: str, name: str, least: int) -> Pair:
     """An int or two as a pair, for height and width."""
+    if type(value) is tuple and len(value) == 2:
+        first, second = value
+        if type(first) is int and type(second) is int and first >= least and second >= least:
+            return value
     parts = tuple(value) if isinstance(value, tuple | list) else (value, value)
     whole = len(parts) == 2 and all(hasattr(n, "__index__") for n in parts)
     require(whole, OptionError, op, f"{name} must be an int or two, got {value!r}")
@@ -40,12 +44,9 @@ def pair(value: Any, op: str, name: str, least: int) -> Pair:
 
 def check_image(x: Node, op: str) -> None:
     """Raise unless `x` is a batch of floating images."""
-    require(
-        x.ndim == 4,
-        ShapeError,
-        op,
-        f"x must have shape (batch, height, width, channels), got {x.shape}",
-    )
+    if x.ndim != 4:
+        message = f"x must have shape (batch, height, width, channels), got {x.shape}"
+        fail(ShapeError, op, message)
     if not is_float(x.dtype):
         fail(
             DTypeError, op, f"x must be floating, got {x.dtype}", "Convert with astype('float32')."
@@ -56,11 +57,9 @@ def window_extents(
     x: Shape, window: Pair, stride: Pair, padding: Pair, dilation: Pair, op: str
 ) -> Pair:
     """How many windows fit along height and width."""
-    rows, columns = (
-        (extent + 2 * p - d * (k - 1) - 1) // s + 1
-        for extent, k, s, p, d in zip(x[1:3], window, stride, padding, dilation, strict=True)
-    )
-    if min(rows, columns) < 1:
+    rows = (x[1] + 2 * padding[0] - dilation[0] * (window[0] - 1) - 1) // stride[0] + 1
+    columns = (x[2] + 2 * padding[1] - dilation[1] * (window[1] - 1) - 1) // stride[1] + 1
+    if rows < 1 or columns < 1:
         fail(
             ShapeError,
             op,
@@ -236,12 +235,13 @@ def conv2d(
         When a stride, dilation or the number of groups is below 1, or a pad is negative.
     """
     check_image(x, "conv2d")
-    require(
-        kernel.ndim == 4,
-        ShapeError,
-        "conv2d",
-        f"kernel must have shape (kh, kw, channels // groups, out_channels), got {kernel.shape}",
-    )
+    if kernel.ndim != 4:
+        fail(
+            ShapeError,
+            "conv2d",
+            "kernel must have shape (kh, kw, channels // groups, out_channels), "
+            f"got {kernel.shape}",
+        )
     if kernel.dtype is not x.dtype:
         fail(
             DTypeError,
@@ -256,13 +256,13 @@ def conv2d(
         f"groups must be at least 1, got {groups!r}",
     )
     fits = x.shape[3] == kernel.shape[2] * groups and kernel.shape[3] % groups == 0
-    require(
-        fits and 0 not in kernel.shape[:2],
-        ShapeError,
-        "conv2d",
-        f"kernel {kernel.shape} does not fit x {x.shape} in {groups} groups",
-        "A kernel is (kh, kw, channels // groups, out_channels).",
-    )
+    if not fits or 0 in kernel.shape[:2]:
+        fail(
+            ShapeError,
+            "conv2d",
+            f"kernel {kernel.shape} does not fit x {x.shape} in {groups} groups",
+            "A kernel is (kh, kw, channels // groups, out_channels).",
+        )
     options = {
         "stride": pair(stride, "conv2d", "stride", 1),
         "pad": pair(pad, "conv2d", "pad", 0),
@@ -273,12 +273,9 @@ def conv2d(
     out = _ir.cast(out, x.dtype)
     if bias is None:
         return out
-    require(
-        bias.shape == kernel.shape[3:],
-        ShapeError,
-        "conv2d",
-        f"bias must have shape {kernel.shape[3:]}, got {bias.shape}",
-    )
+    if bias.shape != kernel.shape[3:]:
+        message = f"bias must have shape {kernel.shape[3:]}, got {bias.shape}"
+        fail(ShapeError, "conv2d", message)
     return out + bias
 
 
@@ -294,8 +291,9 @@ def pool_options(x: Node, window: Any, stride: Any, padding: Any, op: str) -> di
         "stride": size if stride is None else pair(stride, op, "stride", 1),
         "pad": pair(padding, op, "pad", 0),
     }
-    small = all(p < k for p, k in zip(found["pad"], size, strict=True))
-    require(small, OptionError, op, f"pad {found['pad']} must be smaller than the window {size}")
+    first, second = found["pad"]
+    if first >= size[0] or second >= size[1]:
+        fail(OptionError, op, f"pad {found['pad']} must be smaller than the window {size}")
     return found
 
 
@@ -361,9 +359,8 @@ def max_pool2d_grad(x: Node, g: Node, window: Pair, stride: Pair, pad: Pair) -> 
     """
     options = pool_options(x, window, stride, pad, "max_pool2d_grad")
     shape = pooled_shape(x.shape, **options, op="max_pool2d_grad")
-    require(
-        g.shape == shape, ShapeError, "max_pool2d_grad", f"g must have shape {shape}, got {g.shape}"
-    )
+    if g.shape != shape:
+        fail(ShapeError, "max_pool2d_grad", f"g must have shape {shape}, got {g.shape}")
     return (x, _ir.cast(g, x.dtype)), x.shape, x.dtype, options
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import lazyarray._loops as _loops
 from lazyarray._ir import ElementwiseOp, Node, Op, operators, registry, scalar
-from lazyarray.errors import DTypeError, fail
+from lazyarray.errors import AxisError, DTypeError, fail
 
 NATIVE = 4
 
@@ -197,12 +197,11 @@ def normalize_axis(axis: int, ndim: int, op: str) -> int:
     AxisError
         When it is out of bounds.
     """
-    from lazyarray.errors import AxisError
-
-    axis = int(axis.__index__())
+    if type(axis) is not int:
+        axis = int(axis.__index__())
     if not -ndim <= axis < ndim:
         raise AxisError(axis, ndim, op)
-    return axis % ndim if ndim else 0
+    return axis + ndim if axis < 0 else axis
 
 
 def normalize_axes(axis: Any, ndim: int, op: str) -> tuple[int, ...]:
@@ -210,8 +209,8 @@ def normalize_axes(axis: Any, ndim: int, op: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     if not isinstance(axis, tuple | list):
-        axis = (axis,)
-    found = tuple(normalize_axis(a, ndim, op) for a in axis)
+        return (normalize_axis(axis, ndim, op),)
+    found = tuple([normalize_axis(a, ndim, op) for a in axis])
     if len(set(found)) != len(found):
         raise ValueError(f"{op}: axis {axis} names an axis twice")
     return tuple(sorted(found))

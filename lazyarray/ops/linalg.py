@@ -23,20 +23,22 @@ from .shaping import (
     expand_dims,
     ravel,
     reshape,
-    swapaxes,
     transpose,
 )
 
 
 def promoted(*arrays: Node) -> list[Node]:
     """Arrays in their common dtype."""
-    dtype = canonical(np.result_type(*[x.dtype for x in arrays]))
+    dtype = arrays[0].dtype
+    if any(x.dtype is not dtype for x in arrays):
+        dtype = canonical(np.result_type(*[x.dtype for x in arrays]))
     return [_ir.cast(x, dtype) for x in arrays]
 
 
 def adjoint(x: Node) -> Node:
     """The conjugate transpose of matrices."""
-    turned = swapaxes(x, -1, -2)
+    (*batch, m, n), (*steps, row, column) = x.shape, _ir.c_strides(x.shape, x.dtype.itemsize)
+    turned = _ir.view(x, (*batch, n, m), (*steps, column, row))
     return registry["conjugate"](turned) if x.dtype.kind == "c" else turned
 
 
@@ -119,13 +121,13 @@ def matmul(a: Node, b: Node) -> Node:
     Relative to ``abs(a) @ abs(b)`` the error is below ``k`` units in the last place.
     """
     a, b = promoted(a, b)
-    require(
-        a.ndim > 0 and b.ndim > 0,
-        ShapeError,
-        "matmul",
-        f"needs at least one dimension, got {a.shape} and {b.shape}",
-        "Multiply by a number with *.",
-    )
+    if a.ndim == 0 or b.ndim == 0:
+        fail(
+            ShapeError,
+            "matmul",
+            f"needs at least one dimension, got {a.shape} and {b.shape}",
+            "Multiply by a number with *.",
+        )
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         fail(
@@ -158,6 +160,8 @@ def transposed(a: Node, b: Node) -> str:
 
 def product(a: Node, b: Node) -> Node:
     """`gemm` of matrices whose leading axes broadcast."""
+    if a.shape[:-2] == b.shape[:-2]:
+        return gemm(a, b)
     if b.ndim == 2 and a.ndim > 2:
         # One tall product instead of many: rows do not know of each other.
         rows = gemm(reshape(a, (math.prod(a.shape[:-1]), a.shape[-1])), b)

@@ -39,20 +39,16 @@ def dense(x: Node, weight: Node, bias: Node | None = None) -> Node:
     ShapeError, DTypeError
         When shapes or dtypes do not fit.
     """
-    require(
-        weight.ndim == 2,
-        ShapeError,
-        "dense",
-        f"weight must have shape (units, in_units), got {weight.shape}",
-    )
-    fits = x.ndim > 0 and x.shape[-1] == weight.shape[1]
-    require(
-        fits,
-        ShapeError,
-        "dense",
-        f"x {x.shape} does not end in the in_units of weight {weight.shape}",
-        "Flatten x, or make the weight (units, in_units).",
-    )
+    if weight.ndim != 2:
+        message = f"weight must have shape (units, in_units), got {weight.shape}"
+        fail(ShapeError, "dense", message)
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        fail(
+            ShapeError,
+            "dense",
+            f"x {x.shape} does not end in the in_units of weight {weight.shape}",
+            "Flatten x, or make the weight (units, in_units).",
+        )
     if x.dtype is not weight.dtype:
         fail(
             DTypeError,
@@ -63,12 +59,8 @@ def dense(x: Node, weight: Node, bias: Node | None = None) -> Node:
     out = matmul(x, transpose(weight))
     if bias is None:
         return out
-    require(
-        bias.shape == weight.shape[:1],
-        ShapeError,
-        "dense",
-        f"bias must have shape {weight.shape[:1]}, got {bias.shape}",
-    )
+    if bias.shape != weight.shape[:1]:
+        fail(ShapeError, "dense", f"bias must have shape {weight.shape[:1]}, got {bias.shape}")
     return out + bias
 
 
@@ -221,12 +213,9 @@ def softmax_cross_entropy(logits: Node, labels: Node, axis: int = -1) -> Node:
             f"labels must be integers, got {labels.dtype}",
             "Convert them with astype('int64').",
         )
-    require(
-        labels.shape == rest,
-        ShapeError,
-        name,
-        f"logits {logits.shape} need labels of shape {rest}, got {labels.shape}",
-    )
+    if labels.shape != rest:
+        message = f"logits {logits.shape} need labels of shape {rest}, got {labels.shape}"
+        fail(ShapeError, name, message)
     require(classes > 0, ShapeError, name, "there are no classes")
     shifted = logits - stop_gradient(max(logits, axis=axis, keepdims=True))
     target = expand_dims(flat_index(labels, dims=(classes,)), axis)

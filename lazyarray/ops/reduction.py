@@ -34,7 +34,7 @@ class Reduction(ArrayOp):
     def __call__(self, *args: Any, **attributes: Any) -> Node:
         """Record the reduction."""
         a, axes, keepdims, dtype = self.body(*args, **attributes)
-        kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
+        given = a.shape
         runs = _runs(axes)
         result = dtype
         if len(runs) > 1 and a.dtype is FLOAT16:  # round once
@@ -46,7 +46,9 @@ class Reduction(ArrayOp):
         if not axes:  # NumPy reduces each element alone then
             a = whole(a, (*a.shape, 1))
             a = self.node((a,), a.shape[:-1], dtype, (("start", a.ndim - 1), ("stop", a.ndim)))
-        return whole(a, kept) if keepdims else a
+        if not keepdims:
+            return a
+        return whole(a, tuple([1 if i in axes else n for i, n in enumerate(given)]))
 
 
 class Scan(ArrayOp):

@@ -114,6 +114,8 @@ def broadcast_to(x: Node, shape: Any) -> Node:
     if x.shape == shape:
         return x
     lead = len(shape) - x.ndim
+    if lead == len(shape):
+        return view(x, shape, (0,) * lead)
     fits = lead >= 0 and all(a in (1, b) for a, b in zip(x.shape, shape[lead:], strict=True))
     if not fits:
         fail(ShapeError, "broadcast_to", f"shape {x.shape} does not broadcast to {shape}")
@@ -170,7 +172,8 @@ def reshape(x: Node, shape: Any, order: str = "C") -> Node:
         When the sizes differ.
     """
     found = known_shape(shape, x.size, "reshape")
-    require(order in ("C", "F", "A", "K"), OptionError, "reshape", f"order {order!r} is not C or F")
+    if order not in ("C", "F", "A", "K"):
+        fail(OptionError, "reshape", f"order {order!r} is not C or F")
     if order == "F":
         return transpose(reshape(transpose(x), found[::-1]))
     return view(x, found, c_strides(found, x.dtype.itemsize))
@@ -196,31 +199,28 @@ def transpose(x: Node, axes: Any = None) -> Node:
     -------
     array, shape ``tuple(x.shape[i] for i in axes)``
     """
+    shape, strides = x.shape, c_strides(x.shape, x.dtype.itemsize)
     if axes is None:
-        order = tuple(range(x.ndim))[::-1]
-    else:
-        require(
-            len(axes) == x.ndim,
-            ShapeError,
-            "transpose",
-            f"axes {tuple(axes)} do not match an array of {x.ndim} dimensions",
-        )
-        order = tuple(normalize_axis(a, x.ndim, "transpose") for a in axes)
-        require(
-            len(set(order)) == x.ndim, ShapeError, "transpose", f"axes {tuple(axes)} repeat an axis"
-        )
-    strides = c_strides(x.shape, x.dtype.itemsize)
-    return view(x, tuple(x.shape[i] for i in order), tuple(strides[i] for i in order))
+        return view(x, shape[::-1], strides[::-1])
+    ndim = len(shape)
+    if len(axes) != ndim:
+        message = f"axes {tuple(axes)} do not match an array of {ndim} dimensions"
+        fail(ShapeError, "transpose", message)
+    order = [normalize_axis(a, ndim, "transpose") for a in axes]
+    if len(set(order)) != ndim:
+        fail(ShapeError, "transpose", f"axes {tuple(axes)} repeat an axis")
+    return view(x, tuple([shape[i] for i in order]), tuple([strides[i] for i in order]))
 
 
 @composite
 def swapaxes(x: Node, axis1: int, axis2: int) -> Node:
     """Exchange two axes."""
-    order = list(range(x.ndim))
     i = normalize_axis(axis1, x.ndim, "swapaxes")
     j = normalize_axis(axis2, x.ndim, "swapaxes")
-    order[i], order[j] = order[j], order[i]
-    return transpose(x, order)
+    shape, strides = list(x.shape), list(c_strides(x.shape, x.dtype.itemsize))
+    shape[i], shape[j] = shape[j], shape[i]
+    strides[i], strides[j] = strides[j], strides[i]
+    return view(x, tuple(shape), tuple(strides))
 
 
 @composite
@@ -485,21 +485,26 @@ def view_gradient(g: Node, y: Node, base: Node) -> Node | None:
             raise GradientError(f"view: the bits of {base.dtype} read as {dtype} have no gradient")
         # Real and imaginary parts are two real numbers side by side, in the cotangent as well.
         g = _ir.cast(g, dtype)
+    own = c_strides(g.shape, dtype.itemsize)
+    whole = c_strides(base.shape, dtype.itemsize)
+    if dtype is base.dtype and g.size == base.size and strides == own:
+        return view(g, base.shape, whole)
     flat = [i for i, (n, s) in enumerate(zip(y.shape, strides, strict=True)) if n > 1 and s == 0]
     if flat:
         g = registry["sum"](g, axis=tuple(flat), keepdims=True)
+        own = c_strides(g.shape, dtype.itemsize)
     kept = [i for i, n in enumerate(g.shape) if n != 1]
     kept.sort(key=lambda i: -abs(strides[i]))
-    shape = tuple(g.shape[i] for i in kept)
-    reach = tuple(strides[i] for i in kept)
-    g = transpose(
-        reshape(g, tuple(g.shape[i] for i in sorted(kept))), [sorted(kept).index(i) for i in kept]
-    )
+    shape = tuple([g.shape[i] for i in kept])
+    reach = tuple([strides[i] for i in kept])
+    g = view(g, shape, tuple([own[i] for i in kept]))
     if not g.size:
         return full(base.shape, 0, base.dtype)
     if dtype is base.dtype and g.size == base.size:
-        whole = c_strides(shape, dtype.itemsize)
-        if all(abs(a) == b for a, b in zip(reach, whole, strict=True)):
+        ordered = c_strides(shape, dtype.itemsize)
+        if reach == ordered:
+            return view(g, base.shape, whole)
+        if all(abs(a) == b for a, b in zip(reach, ordered, strict=True)):
             return reshape(flip(g, tuple(i for i, s in enumerate(reach) if s < 0)), base.shape)
     if is_injective(shape, reach, dtype.itemsize):
         zeros = full(base.shape, 0, base.dtype)
