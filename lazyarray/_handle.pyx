@@ -21,7 +21,7 @@ cimport numpy as cnp
 
 from lazyarray import _ir
 from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
-from lazyarray._engine cimport VarState, push_python, var_idle, var_wait, var_written
+from lazyarray._engine cimport var_idle, var_settle, var_written
 from lazyarray._ir cimport (
     CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, make, recorder, type_of, view_node,
 )
@@ -158,17 +158,9 @@ cdef int run_now(Node node) except -1:
     return 0
 
 
-def nothing():
-    """The task that a full wait pushes: it runs when all earlier readers and writers have."""
-
-
 cdef int settle_buffer(Buffer buffer) except -1:
     # Waits for readers as well as writers.
-    cdef VarState* var = buffer.var
-    if not var_idle(var):
-        push_python(nothing, &var, 1, &var, 1, 0, None, 0, "settle")
-    var_wait(var)
-    return 0
+    return var_settle(buffer.var)
 
 
 cdef Node node_of(Handle a):
