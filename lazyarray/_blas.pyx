@@ -213,7 +213,8 @@ def route_of(dtype, batches, m, n, k):
         if m == 1 or n == 1:
             return VECTOR, tiles(max(m, n), flops * 8 / UNIT_FLOPS, 128), 1
         if flops <= BLAS_FLOPS or max(n, k) > LONGEST or isa() != "plain":
-            # Tiles of 240 rows and 768 columns or less, and where there is work for them, 16 or more.
+            # Tiles of 240 rows and 768 columns or less, and where there is work for them, 16 or more. 64 columns are
+            # the widest panel of AVX-512; a unit packs its panels of B for itself, so more units along N pack no more.
             count = min(flops / UNIT_FLOPS, 16 / batches)
             rows = max(-(-m // 240), tiles(m, count, 48))
             return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 64))
@@ -243,8 +244,8 @@ def gemm(dtype, batch, m, n, k, a, b, label=""):
     m, n, k : int
         A is (m, k), B is (k, n), out is C-contiguous (batch..., m, n). ``k == 0`` gives zeros.
     a, b : (tuple of int, int, int)
-        Strides in elements: along the batch, rows and columns. Operands contiguous along neither rows nor columns are
-        packed tile by tile.
+        Strides in elements: along the batch, rows and columns. Real operands that are not contiguous along their rows
+        are packed tile by tile; fast where they are along their columns.
 
     Raises
     ------

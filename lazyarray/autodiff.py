@@ -373,7 +373,7 @@ def sum_to(g: Node, shape: tuple[int, ...]) -> Node:
     if lead < 0:
         return broadcast_to(g, shape)
     if lead and g.shape[lead:] == shape:
-        return SUM(g, axis=tuple(range(lead)))
+        return SUM.along(g, 0, lead, g.dtype)
     axes = tuple(
         [i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)]
     )

@@ -40,15 +40,20 @@ class Reduction(ArrayOp):
         if len(runs) > 1 and a.dtype is FLOAT16:  # round once
             a, dtype = cast(a, FLOAT32), FLOAT32 if result is FLOAT16 else result
         for start, stop in reversed(runs):
-            shape = a.shape[:start] + a.shape[stop:]
-            a = self.node((a,), shape, dtype, (("start", start), ("stop", stop)))
+            a = self.along(a, start, stop, dtype)
         a = cast(a, result)
         if not axes:  # NumPy reduces each element alone then
             a = whole(a, (*a.shape, 1))
-            a = self.node((a,), a.shape[:-1], dtype, (("start", a.ndim - 1), ("stop", a.ndim)))
+            a = self.along(a, a.ndim - 1, a.ndim, dtype)
         if not keepdims:
             return a
         return whole(a, tuple([1 if i in axes else n for i, n in enumerate(given)]))
+
+    def along(self, a: Node, start: int, stop: int, dtype: np.dtype) -> Node:
+        """Record the reduction of adjacent axes."""
+        shape = a.shape
+        attrs = (("start", start), ("stop", stop))
+        return self.node((a,), shape[:start] + shape[stop:], dtype, attrs)
 
 
 class Scan(ArrayOp):
@@ -96,6 +101,8 @@ def _fold(shape: tuple[int, ...], start: int, stop: int) -> tuple[int, int, int]
 
 
 def _runs(axes: tuple[int, ...]) -> list[tuple[int, int]]:
+    if len(axes) == 1:
+        return [(axes[0], axes[0] + 1)]
     runs: list[tuple[int, int]] = []
     for axis in axes:
         if runs and runs[-1][1] == axis:
@@ -119,7 +126,7 @@ def reduced_axes(axis: Any, ndim: int, op: str) -> tuple[int, ...]:
 
 def reduced_count(a: Node, axes: tuple[int, ...]) -> int:
     """How many elements of `a` each element of a result comes from."""
-    return math.prod(a.shape[i] for i in axes)
+    return math.prod([a.shape[i] for i in axes])
 
 
 def _spread(g: Node, like: Node, start: int, stop: int) -> Node:

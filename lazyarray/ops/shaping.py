@@ -30,8 +30,8 @@ def empty(shape: Shape, dtype: np.dtype) -> Node:
 
 def full(shape: Shape, value: Any, dtype: np.dtype) -> Node:
     """A number broadcast to `shape`."""
-    number = value if type(value) is Node else _ir.scalar(value, dtype)
-    return broadcast_to(_ir.cast(number, dtype), shape)
+    number = _ir.cast(value, dtype) if type(value) is Node else _ir.scalar(value, dtype)
+    return broadcast_to(number, shape)
 
 
 def positions(shape: Shape) -> Node:
@@ -268,6 +268,10 @@ def expand_dims(x: Node, axis: Any) -> Node:
     """Insert axes of extent 1, at these places of the result."""
     places = axis_list(axis)
     ndim = x.ndim + len(places)
+    if len(places) == 1:
+        place = normalize_axis(places[0], ndim, "expand_dims")
+        shape = (*x.shape[:place], 1, *x.shape[place:])
+        return view(x, shape, c_strides(shape, x.dtype.itemsize))
     found = normalize_axes(tuple(places), ndim, "expand_dims")
     extents = iter(x.shape)
     return reshape(x, tuple(1 if i in found else next(extents) for i in range(ndim)))
