@@ -1,6 +1,7 @@
 """Settings of the test run: hypothesis, a share of the tests, a budget of time."""
 
 import os
+import signal
 import time
 import zlib
 
@@ -14,6 +15,9 @@ hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profil
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 STARTED = pytest.StashKey[float]()
+
+# A shell that starts jobs in the background has them ignore SIGINT; tests send it, to children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
