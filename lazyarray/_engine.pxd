@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 # Runs units [begin, end) of a task; 0 or a positive error code. Never touches Python.
 ctypedef int (*NativeRun)(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-# Called once after all units have run (after a failure too, but not for a task that reads a poisoned Var and so never ran),
+# Called once after all units have run (after a failure too, but not for a task that never ran because of what it reads),
 # before the task's Vars are released; may be NULL.
 ctypedef int (*NativeFinish)(void* arg) noexcept nogil
 
@@ -39,10 +39,13 @@ cdef int admit(Py_ssize_t tasks, Py_ssize_t nbytes) except -1
 # by owner.error(index, code) -> BaseException. `owner` is kept alive until the task is done and a Python thread reaps it;
 # `name` must live as long.
 # A Var in both lists is a partial update: it stays poisoned if it was. Does not wait for admission.
+# `depends` says for each read which writes depend on it: bit w of depends[i] stands for write w. Then a poisoned Var poisons
+# no other writes, and the task runs if one of them is left: `run` must bear any value in what it reads. A partial update has
+# to name itself. NULL, or more than 64 writes: every write depends on every read, and the task does not run.
 cdef int push_native(
     NativeRun run, NativeFinish finish, void* arg, Py_ssize_t extent, Py_ssize_t grain,
     object owner, int index, VarState** reads, int n_reads, VarState** writes, int n_writes,
-    int priority, object lane, Py_ssize_t nbytes, const char* name) except -1
+    const uint64_t* depends, int priority, object lane, Py_ssize_t nbytes, const char* name) except -1
 
 # Pushes fn() (called with the GIL on a worker); an exception raised by fn poisons `writes` with it.
 cdef int push_python(

@@ -8,7 +8,8 @@
 # on return it gets the next free turn before any new task. A waiting outside thread helps with native tasks if a turn is free.
 # Memory: a busy Var holds one reference to its VarState. A finished Task and a dropped Poison are retired to a lock-free
 # stack, because they own Python objects; Python threads free them in push, wait and admit, or in a pending call.
-# Failures: a Poison is one failure. Tasks that read a poisoned Var do not run and pass it on; a plain write removes it.
+# Failures: a Poison is one failure. Tasks that read a poisoned Var do not run and pass it on, unless they say which writes
+# depend on it: then these alone inherit it. A plain write removes it.
 # Forks: `before` closes the gate for other threads' pushes once nothing is pending, so the child has an idle engine.
 
 import atexit
@@ -162,6 +163,12 @@ cdef struct Link:
     bint read
     bint write
 
+# What a native task says of one of its links, so that a poisoned read spoils no more than what depends on it.
+cdef struct Dependence:
+    uint64_t spoils             # a read: the writes that depend on it
+    uint64_t writes             # a write: which ones it is
+    Poison* poison              # a write, while the task is released: what it inherits
+
 cdef struct VarState:
     int refs
     int pending                 # tasks that name it and are not done
@@ -195,6 +202,7 @@ cdef struct Task:
     bint effects
     bint needed                 # must run even if the interpreter exits
     Link* links
+    Dependence* depends         # of each link; NULL: every write depends on every read
     LaneState* lane
     Epoch* epoch
     Py_ssize_t nbytes
@@ -424,9 +432,19 @@ cdef void add_link(Task* task, VarState* var, bint read, bint write) noexcept no
     var.tail = link
 
 
-cdef void enqueue(Task* task, VarState** reads, int n_reads, VarState** writes, int n_writes) noexcept nogil:
+cdef int last_link(Task* task, VarState* var) noexcept nogil:
+    """The place of a Var's link; the newest is found at once."""
+    cdef int i = task.n_links - 1
+    while task.links[i].var != var:
+        i -= 1
+    return i
+
+
+cdef void enqueue(
+    Task* task, VarState** reads, int n_reads, VarState** writes, int n_writes, const uint64_t* depends,
+) noexcept nogil:
     """Puts the task behind everything pushed before it, on all its Vars at once."""
-    cdef int i, j
+    cdef int i
     cdef Frame* frame = <Frame*>get_frame()
     engine.seq += 1
     task.seq = engine.seq
@@ -438,29 +456,61 @@ cdef void enqueue(Task* task, VarState** reads, int n_reads, VarState** writes, 
     for i in range(n_writes):
         if writes[i].mark != task.seq:
             add_link(task, writes[i], False, True)
+        if task.depends != NULL:
+            task.depends[last_link(task, writes[i])].writes |= <uint64_t>1 << i
     for i in range(n_reads):
         if reads[i].mark != task.seq:
             add_link(task, reads[i], True, False)
         else:
-            for j in range(task.n_links):
-                if task.links[j].var == reads[i]:
-                    task.links[j].read = True
-                    break
+            task.links[last_link(task, reads[i])].read = True
+        if task.depends != NULL:
+            task.depends[last_link(task, reads[i])].spoils |= depends[i]
     task.before = engine.last
     if engine.last != NULL:
         engine.last.after = task
     engine.last = task
 
 
-cdef Poison* inherited(Task* task) noexcept nogil:
-    """Why a ready task must not run, or NULL. Which failure it is depends on the order of its Vars, not on timing."""
+cdef Poison* cause(Task* task, uint64_t writes) noexcept nogil:
+    """What these writes inherit, or NULL. Which failure it is depends on the order of the Vars, not on timing."""
     cdef int i
-    if engine.dropping and not task.needed:
-        return &dropped
     for i in range(task.n_links):
         if task.links[i].read and task.links[i].var.poison != NULL:
-            return task.links[i].var.poison
+            if task.depends == NULL or task.depends[i].spoils & writes:
+                return task.links[i].var.poison
     return NULL
+
+
+cdef Poison* inherited(Task* task) noexcept nogil:
+    """Why a ready task must not run, or NULL."""
+    cdef int i
+    cdef Poison* first
+    if engine.dropping and not task.needed:
+        return &dropped
+    first = cause(task, ~<uint64_t>0)
+    if first != NULL and task.depends != NULL:
+        for i in range(task.n_links):
+            if task.links[i].write and cause(task, task.depends[i].writes) == NULL:
+                return NULL
+    return first
+
+
+cdef void share_poison(Task* task, Poison* poison) noexcept nogil:
+    """Finds what each write gets before the first one changes: what it inherits, else `poison`.
+
+    Nobody else writes what the task reads before it is released, so it is what `inherited` saw.
+    """
+    cdef int i
+    cdef Dependence* each
+    for i in range(task.n_links):
+        each = &task.depends[i]
+        each.poison = NULL
+        if task.links[i].write:
+            each.poison = cause(task, each.writes)
+            if each.poison == NULL:
+                each.poison = poison
+        if each.poison != NULL:
+            add(&each.poison.refs, 1)
 
 
 cdef void release_vars(Task* task, Poison* poison, Wakes* wakes) noexcept nogil:
@@ -468,12 +518,14 @@ cdef void release_vars(Task* task, Poison* poison, Wakes* wakes) noexcept nogil:
     cdef int i
     cdef Link* link
     cdef VarState* var
+    if task.depends != NULL:
+        share_poison(task, poison)
     for i in range(task.n_links):
         link = &task.links[i]
         var = link.var
         store(&var.pending, var.pending - 1)
         if link.write:
-            set_poison(var, poison)
+            set_poison(var, poison if task.depends == NULL else task.depends[i].poison)
             var.writing = False
             store(&var.version, var.version + 1)
             store(&var.pending_writes, var.pending_writes - 1)
@@ -486,6 +538,8 @@ cdef void release_vars(Task* task, Poison* poison, Wakes* wakes) noexcept nogil:
             wake_satisfied(&var.waiters, wakes)
         if var.pending == 0:
             var_release(var)
+        if task.depends != NULL:
+            drop_poison(task.depends[i].poison)
 
 
 cdef void settle(Task* task, Poison* poison, Wakes* wakes) noexcept nogil:

@@ -21,6 +21,7 @@ cdef struct Spec:
     int first_read
     int n_reads
     int first_write
+    int first_depends           # one for each read, or -1: all it writes depends on all it reads
     int n_writes
     int place
     bint python
@@ -39,6 +40,7 @@ cdef class Plan:
     cdef vector[Arg] args
     cdef vector[int] offsets
     cdef vector[int] vars
+    cdef vector[uint64_t] depends       # by read: bit w stands for the task's write w
     cdef vector[SlotSpec] slots
     cdef vector[Kept] kept
     cdef vector[char] is_written        # by slot

@@ -7,6 +7,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
@@ -90,6 +91,11 @@ cdef class Plan:
                 self.vars.push_back(index)
             spec.first_write = <int>self.vars.size()
             spec.n_writes = <int>len(task.writes)
+            spec.first_depends = -1
+            if task.depends is not None:
+                spec.first_depends = <int>self.depends.size()
+                for bits in task.depends:
+                    self.depends.push_back(bits)
             spec.nbytes = 0
             for index in task.writes:
                 self.vars.push_back(index)
@@ -212,6 +218,7 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
     cdef PyObject* raw
     cdef Py_ssize_t failed = -1
     cdef NativeFinish finish
+    cdef const uint64_t* depends
     frame.plan = plan
     frame.memory = <char*>malloc(
         n_calls * sizeof(Call) + (n_args + n_slots) * sizeof(char*) + 16 * n_slots + 16
@@ -311,9 +318,12 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
             finish = finish_call
             if spec.finish == NULL:
                 finish = NULL
+            depends = NULL
+            if spec.first_depends >= 0:
+                depends = plan.depends.data() + spec.first_depends
             push_native(
                 run_call, finish, &calls[i], spec.extent, spec.grain,
-                frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, 0, None, spec.nbytes,
+                frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, depends, 0, None, spec.nbytes,
                 <const char*>(<bytes>plan.labels[i]),
             )
     return results

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import lazyarray._loops as _loops
@@ -155,13 +157,28 @@ class Assignment:
             group.shape, program.inputs, program.outputs, program.registers, program.steps,
             label=program.label(),
         )  # fmt: skip
-        reads = self.vars([slot for slot, _ in args[: len(program.operands)]])
-        writes = sorted({slot for slot, _ in program.targets})
+        read_by = self.readers(program)
         if group.update is not None and not (
             self.lowering.covers(group.update) or self.on_empty(group.update)
         ):
-            reads = sorted({*reads, *writes})
-        self.tasks.append(Task(kernel, None, args, reads, writes, group.nodes[-1], program.label()))
+            base = self.slot_of[group.update]
+            read_by.setdefault(base, set()).add(base)
+        reads = sorted(read_by)
+        writes = sorted({slot for slot, _ in program.targets})
+        task = Task(kernel, None, args, reads, writes, group.nodes[-1], program.label())
+        if any(len(read_by[read]) < len(writes) for read in reads):
+            task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
+        self.tasks.append(task)
+
+    def readers(self, program: ElementwiseProgram) -> dict[int, set[int]]:
+        """For each slot that a program reads, the slots whose values depend on it."""
+        slots = [self.slot(seen.root) for seen in program.operands]
+        found: dict[int, set[int]] = {slot: set() for slot in self.vars(slots)}
+        for (register, _, _), (target, _) in zip(program.outputs, program.targets, strict=True):
+            for index, slot in enumerate(slots):
+                if slot in found and program.feeds[register] >> index & 1:
+                    found[slot].add(target)
+        return found
 
     def emit_update(self, program: ElementwiseProgram, group: Group, turn: int) -> None:
         """Let an update's value be written through its View."""
@@ -284,6 +301,7 @@ class ElementwiseProgram:
         self.inputs: list[tuple[int, tuple[int, ...] | None, int]] = []
         self.outputs: list[tuple[int, tuple[int, ...], int]] = []
         self.registers: list[int] = []
+        self.feeds: list[int] = []  # by register: bit set of the operands its value depends on
         self.steps: list[Any] = []
         self.operands: list[Access] = []
         self.targets: list[tuple[int, tuple[int, ...]]] = []
@@ -336,6 +354,7 @@ class ElementwiseProgram:
         if found is None:
             found = len(self.registers)
             self.registers.append(seen.itemsize)
+            self.feeds.append(1 << len(self.operands))
             rank = len(self.group.shape)
             strides = (0,) * (rank - len(seen.shape)) + tuple(
                 0 if extent == 1 else stride
@@ -366,6 +385,7 @@ class ElementwiseProgram:
         loop = op.loop(kinds, graph.types[node].dtype)
         out = self.take_register(node)
         self.register_of[node] = out
+        self.feeds[out] = reduce(or_, (self.feeds[source] for source in sources), 0)
         self.step_of[node] = len(self.steps)
         self.steps.append((loop, tuple(sources), (out,)))
         self.names.append(op.name)
@@ -377,6 +397,7 @@ class ElementwiseProgram:
         if self.index_register is None:
             self.index_register = len(self.registers)
             self.registers.append(8)
+            self.feeds.append(0)
             self.inputs.append((self.index_register, None, 8))
         return self.index_register
 
@@ -387,6 +408,7 @@ class ElementwiseProgram:
         if spare and not self.leaves_group(node) and not self.feeds_update(node):
             return spare.pop()
         self.registers.append(size)
+        self.feeds.append(0)
         return len(self.registers) - 1
 
     def feeds_update(self, node: int) -> bool:

@@ -28,7 +28,6 @@ class Lowering:
         self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
         self.groups: list[Group] = []
         self.group_of: list[int] = [-1] * count
-        self.risks: list[int] = [0] * count
 
     # ---- resolve
 
@@ -154,7 +153,6 @@ class Lowering:
             if not self.stored[place] or op.kind == EMPTY:
                 continue
             needs = self.sources(place)
-            self.risks[place] = self.risks_of(place)
             if op.kind == ELEMENTWISE and not op.fallible:
                 group = self.joinable(place, needs)
                 if group is not None:
@@ -163,42 +161,6 @@ class Lowering:
             elif op.kind == UPDATE and self.absorb(place, needs):
                 continue
             self.open_group(place, needs)
-
-    def risks_of(self, place: int) -> int:
-        """What may fail and take a node's value along.
-
-        A task that reads a failed value fails with all it writes, so the values of a group share
-        their risks.
-        """
-        bits = 1 << place if self.graph.ops[place].fallible else 0
-        for root in self.read_roots(place):
-            if root >= 0:
-                bits |= self.risks[root]
-        return bits
-
-    def shares_risks(self, group: Group, risks: int, readers: set[int]) -> bool:
-        """Whether a group may become part of a task with these risks.
-
-        It may take more upon itself when nobody but `readers` would notice: they fail then anyway.
-        """
-        if group.risks == risks:
-            return True
-        inside = readers | set(group.nodes)
-        return not group.risks & ~risks and all(self.is_private(n, inside) for n in group.nodes)
-
-    def is_private(self, place: int, readers: set[int]) -> bool:
-        """Whether a value is read by `readers` alone, through views too."""
-        todo = [place]
-        while todo:
-            at = todo.pop()
-            if self.graph.kept[at]:
-                return False
-            for user in self.users[at]:
-                if self.graph.ops[user].kind == VIEW and user not in readers:
-                    todo.append(user)
-                elif user not in readers:
-                    return False
-        return True
 
     def sources(self, place: int) -> set[int]:
         """The groups that compute what `place` reads."""
@@ -233,7 +195,6 @@ class Lowering:
             shape,
             kind,
             needs=self.closure(needs),
-            risks=self.risks[place],
         )
         if op.kind == UPDATE:
             group.update = place
@@ -249,9 +210,7 @@ class Lowering:
             if source < 0 or self.group_of[source] < 0 or not self.stored[source]:
                 continue
             group = self.groups[self.group_of[source]]
-            if not self.can_take(group, shape) or not self.shares_risks(
-                group, self.risks[place], {place}
-            ):
+            if not self.can_take(group, shape):
                 continue
             others = self.closure(needs - {group.number})
             if others >> group.number & 1 or self.looks_into([place], group):
@@ -290,13 +249,10 @@ class Lowering:
         """Add a node to a group, and merge with it the other groups that the node reads."""
         self.grow(group, self.closure(needs - {group.number}))
         group.nodes.append(place)
-        group.risks = self.risks[place]
         self.group_of[place] = group.number
         for number in sorted(needs - {group.number}):
             other = self.groups[number]
             if not self.can_take(other, group.shape) or not other.nodes:
-                continue
-            if not self.shares_risks(other, group.risks, set(group.nodes)):
                 continue
             if len(other.nodes) + len(group.nodes) > GROUP_LIMIT:
                 continue
@@ -348,7 +304,7 @@ class Lowering:
         group = self.groups[self.group_of[value]]
         if not self.can_take(group, graph.attrs[place][0]) or graph.ops[value].kind != ELEMENTWISE:
             return False
-        if self.read_by_others(value, place) or group.risks != self.risks[place]:
+        if self.read_by_others(value, place):
             return False
         base = self.access(old).root
         for member in group.nodes:

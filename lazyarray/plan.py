@@ -53,7 +53,6 @@ class Group:
     kind: int
     update: int | None = None
     needs: int = 0  # bit set of the groups it depends on, transitively
-    risks: int = 0  # bit set of the nodes that may fail and that its values depend on
 
 
 @dataclass(slots=True)
@@ -69,6 +68,8 @@ class Task:
     label: str
     arrays: list[tuple[tuple[int, ...], tuple[int, ...], Any]] | None = None
     op: Any = None
+    # for each read a bit set of the writes that depend on it; None: all on all
+    depends: list[int] | None = None
 
 
 @dataclass(slots=True)

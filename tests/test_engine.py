@@ -400,6 +400,122 @@ def test_native_failures_are_made_by_their_owner(mode):
     assert cells.value(1) == mix(mix(4 ^ cells.value(0)))
 
 
+def dependent_program(seed, tasks, n_vars):
+    """Random tasks that say what depends on what; some fail, some let all depend on all."""
+    rng = random.Random(seed)
+    for tag in range(tasks):
+        reads = rng.choices(range(n_vars), k=rng.randint(0, 6))  # with duplicates
+        writes = rng.sample(range(n_vars), rng.randint(1, 5))
+        depends = [rng.getrandbits(len(writes)) & rng.getrandbits(len(writes)) for _ in reads]
+        if rng.random() < 0.2:
+            depends = None
+        code = 1 + tag if rng.random() < 0.03 else 0
+        yield reads, writes, tag, depends, code
+
+
+def poison_of(reads, writes, depends, poison):
+    """What each written cell inherits: the first failure, written cells before read ones."""
+    order = list(dict.fromkeys(writes + reads))
+    found = {}
+    for target in writes:
+        bits = sum(1 << w for w, cell in enumerate(writes) if cell == target)
+        causes = {cell for i, cell in enumerate(reads) if depends is None or depends[i] & bits}
+        found[target] = next((poison[c] for c in order if c in causes and poison[c]), 0)
+    return found
+
+
+def serial_with_failures(program, n_vars):
+    """The values, and in each cell the code of the failure that it carries, or 0."""
+    values, poison, ran = [0] * n_vars, [0] * n_vars, 0
+    for reads, writes, tag, depends, code in program:
+        inherits = poison_of(reads, writes, depends, poison)
+        if not all(inherits.values()):
+            ran += any(inherits.values())
+            bits = depends or [(1 << len(writes)) - 1] * len(reads)
+            hashes = []
+            for w in range(len(writes)):
+                h = tag
+                for i, cell in enumerate(reads):
+                    if bits[i] >> w & 1:
+                        h = mix(h ^ values[cell])
+                hashes.append(mix((h + w) & WORD))
+            for cell, value in zip(writes, hashes, strict=True):
+                values[cell] = value
+        else:
+            code = 0
+        for cell in writes:
+            poison[cell] = inherits[cell] or code
+    return values, poison, ran
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_failure_reaches_only_what_depends_on_it(mode, seed):
+    n_vars = 24
+    cells = _engine._Cells(n_vars)
+    program = list(dependent_program(seed, 3_000, n_vars))
+    spared = 0
+    for begin in range(0, len(program), 100):
+        for reads, writes, tag, depends, code in program[begin : begin + 100]:
+            cells.push(
+                reads, writes, tag, depends=depends, code=code, spin_ns=2_000 * (tag % 11 == 0)
+            )
+        values, poison, spared = serial_with_failures(program[: begin + 100], n_vars)
+        for cell in range(n_vars):
+            if poison[cell]:
+                with pytest.raises(ValueError, match=f"failed with {poison[cell]}$"):
+                    cells.value(cell)
+            else:
+                assert cells.value(cell) == values[cell]
+    assert spared > 50
+    with pytest.raises(ExceptionGroup):
+        wait_all()
+    assert cells.clashes == 0
+
+
+def test_a_partial_update_that_names_itself_stays_failed_and_its_neighbour_does_not(mode):
+    cells = _engine._Cells(4)
+    cells.push([], [0], 1, code=5)
+    cells.push([0, 1], [0, 2], 2, depends=[0b01, 0b11])
+    with pytest.raises(ValueError, match="failed with 5"):
+        cells.value(0)
+    assert cells.value(2) == mix(mix(2 ^ 0) + 1)
+    # Read, but not for what replaces it: overwritten, and clean.
+    cells.push([0, 1], [0, 3], 3, depends=[0b10, 0b11])
+    assert cells.value(0) == mix(mix(3 ^ 0))
+    with pytest.raises(ValueError, match="failed with 5"):
+        cells.value(3)
+
+
+def test_many_reads_and_writes_with_dependences(mode):
+    cells = _engine._Cells(200)
+    cells.push([], [7], 1, code=5)
+    reads, writes = list(range(100)), list(range(100, 164))
+    cells.push(reads, writes, 2, depends=[1 << i % 64 for i in reads])
+    with pytest.raises(ValueError, match="failed with 5"):
+        cells.value(107)
+    assert not any(cells.vars[i].poisoned for i in writes if i != 107)
+    assert cells.value(163) == mix(mix(2 ^ 0) + 63)
+
+
+def test_a_var_written_twice_inherits_for_both(mode):
+    cells = _engine._Cells(4)
+    cells.push([], [0], 1, code=5)
+    cells.push([0, 1], [2, 3, 2], 2, depends=[0b100, 0b011])
+    with pytest.raises(ValueError, match="failed with 5"):
+        cells.value(2)
+    assert cells.value(3) == mix(mix(2 ^ 0) + 1)
+
+
+def test_a_task_that_fails_itself_does_not_hide_what_its_writes_inherit(mode):
+    cells = _engine._Cells(4)
+    cells.push([], [0], 1, code=5)
+    cells.push([0, 1], [2, 3], 2, depends=[0b01, 0b10], code=6)
+    with pytest.raises(ValueError, match="failed with 5"):
+        cells.value(2)
+    with pytest.raises(ValueError, match="failed with 6"):
+        cells.value(3)
+
+
 def test_raising_one_failure_often_does_not_grow(mode):
     a = Var()
     push(fail, writes=[a])

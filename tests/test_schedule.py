@@ -123,11 +123,14 @@ def test_no_group_needs_itself(plans):
 
 
 def test_what_may_fail_fails_alone(plans):
-    """A task that reads a failed value fails with all it writes."""
+    """A task that reads a failed value fails with what depends on it, and says what that is."""
     a, e = settled(la.arange(4), la.array([1, 2, -1, 1]))
     sound, risky = a + 1, a**e
     both = sound * risky
     la.eval(sound, risky, both)
+    (shared,) = [task for task in plans[-1][1].tasks if task.label == "add+pow+multiply"]
+    assert len(shared.writes) == 3
+    assert sorted(bits.bit_count() for bits in shared.depends) == [2, 3]
     assert sound.tolist() == [1, 2, 3, 4]
     for each in (risky, both):
         with pytest.raises(ValueError, match="power"):
@@ -250,6 +253,9 @@ def validate(graph, program, checked):
             leaf = slots[s].leaf
             assert leaf < 0 or (graph.leaf_donatable[leaf] and not slots[s].const)
         assert set(task.reads) - set(task.writes) <= filled
+        if task.depends is not None:
+            assert len(task.depends) == len(task.reads)
+            assert all(0 <= bits < 1 << len(task.writes) <= 1 << 64 for bits in task.depends)
         filled |= set(task.writes)
         if task.kernel is not None and id(task.kernel) in checked.operands:
             _, operands = checked.operands[id(task.kernel)]

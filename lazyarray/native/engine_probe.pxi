@@ -33,6 +33,7 @@ cdef struct CellsJob:
     int n_reads
     int n_writes
     int* cells                  # reads, then writes
+    uint64_t* depends           # for each read: the writes that depend on it
 
 
 cdef bint also_written(CellsJob* job, int read) noexcept nogil:
@@ -87,6 +88,25 @@ cdef int hash_cells(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     return job.code
 
 
+cdef int hash_cells_apart(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Each written cell becomes a hash of the tag and the read cells that it depends on."""
+    cdef CellsJob* job = <CellsJob*>arg
+    cdef uint64_t hashes[64]
+    cdef int i, w
+    enter_cells(job)
+    for w in range(job.n_writes):
+        hashes[w] = job.tag
+        for i in range(job.n_reads):
+            if job.depends[i] >> w & 1:
+                hashes[w] = mix(hashes[w] ^ job.values[job.cells[i]])
+    if job.spin_ns:
+        busy(job.spin_ns)
+    for w in range(job.n_writes):
+        job.values[job.cells[job.n_reads + w]] = mix(hashes[w] + <uint64_t>w)
+    leave_cells(job)
+    return job.code
+
+
 cdef int count_units(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     cdef CellsJob* job = <CellsJob*>arg
     cdef Py_ssize_t i
@@ -113,6 +133,7 @@ cdef class _Job:
     def __dealloc__(self):
         free(self.job.cells)
         free(self.job.units)
+        free(self.job.depends)
 
     def error(self, index, code):
         """As the engine asks for it: the exception for a failure."""
@@ -158,14 +179,25 @@ cdef class _Cells:
         return made
 
     def push(self, list reads, list writes, uint64_t tag, *, int64_t spin_ns=0, int code=0, int priority=0,
-             Py_ssize_t nbytes=0, lane=None):
-        """Push one native hashing task; with a code it fails after its writes."""
+             Py_ssize_t nbytes=0, lane=None, list depends=None):
+        """Push one native hashing task; with a code it fails after its writes.
+
+        `depends` has a bit set for each read: at most 64 writes, which depend on it.
+        """
         cdef _Job job = self.job(reads + writes, <int>len(reads))
+        cdef Py_ssize_t i
         job.job.tag = tag
         job.job.spin_ns = spin_ns
         job.job.code = code
+        if depends is not None:
+            if len(depends) != len(reads) or len(writes) > 64:
+                raise ValueError("a bit set for each read, of at most 64 writes")
+            job.job.depends = <uint64_t*>calloc(max(1, len(reads)), sizeof(uint64_t))
+            for i in range(len(reads)):
+                job.job.depends[i] = depends[i]
         admit(1, nbytes)
-        self.push_job(job, hash_cells, NULL, 1, 1, len(reads), priority, nbytes, lane)
+        self.push_job(job, hash_cells if depends is None else hash_cells_apart, NULL, 1, 1, len(reads), priority, nbytes,
+                      lane)
 
     def push_units(self, int cell, Py_ssize_t extent, Py_ssize_t grain, *, int64_t spin_ns=0, int code=0,
                    Py_ssize_t fails_at=-1):
@@ -187,7 +219,7 @@ cdef class _Cells:
             for i in range(n):
                 vars[i] = (<Var>self.vars[job.job.cells[i]]).state
             return push_native(run, finish, &job.job, extent, grain, job, job.job.cells[0], vars, n_reads,
-                               vars + n_reads, n - n_reads, priority, lane, nbytes, b"cells")
+                               vars + n_reads, n - n_reads, job.job.depends, priority, lane, nbytes, b"cells")
         finally:
             free(vars)
 
@@ -225,7 +257,7 @@ def _push_nothing(Py_ssize_t n, list reads=None, list writes=None):
     for k in range(n):
         admit(1, 0)
         push_native(nothing, NULL, NULL, 1, 1, None, 0, vars, <int>len(reads), vars + len(reads), <int>len(writes),
-                    0, None, 0, b"nothing")
+                    NULL, 0, None, 0, b"nothing")
 
 
 cdef int spin_units(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
@@ -246,4 +278,4 @@ def _push_busy(int64_t ns, list reads=None, list writes=None, Py_ssize_t extent=
         i += 1
     admit(1, 0)
     push_native(spin_units, NULL, <void*>ns, extent, grain, None, 0, vars, <int>len(reads), vars + len(reads),
-                <int>len(writes), 0, None, 0, b"busy")
+                <int>len(writes), NULL, 0, None, 0, b"busy")

@@ -8,12 +8,15 @@ cdef bint inside_task() noexcept nogil:
     return get_frame() != NULL
 
 
-cdef Task* new_task(int n_links, int priority, object lane, Py_ssize_t nbytes) except NULL:
-    cdef Task* task = <Task*>malloc(sizeof(Task) + n_links * sizeof(Link))
+cdef Task* new_task(int n_links, int n_depends, int priority, object lane, Py_ssize_t nbytes) except NULL:
+    cdef Task* task = <Task*>malloc(sizeof(Task) + n_links * sizeof(Link) + n_depends * sizeof(Dependence))
     if task == NULL:
         raise MemoryError("push: no memory for a task")
     memset(task, 0, sizeof(Task))
     task.links = <Link*>(task + 1)
+    if n_depends:
+        task.depends = <Dependence*>(task.links + n_links)
+        memset(task.depends, 0, n_depends * sizeof(Dependence))
     task.priority = priority
     task.lane = engine.cpu if lane is None else (<Lane?>lane).state
     task.nbytes = nbytes
@@ -22,7 +25,9 @@ cdef Task* new_task(int n_links, int priority, object lane, Py_ssize_t nbytes) e
     return task
 
 
-cdef int submit(Task* task, VarState** reads, int n_reads, VarState** writes, int n_writes) except -1:
+cdef int submit(
+    Task* task, VarState** reads, int n_reads, VarState** writes, int n_writes, const uint64_t* depends,
+) except -1:
     """Owns the task from here on, also when it raises."""
     cdef Wakes wakes
     cdef bint ready
@@ -37,7 +42,7 @@ cdef int submit(Task* task, VarState** reads, int n_reads, VarState** writes, in
         block(&waiter)
     task.split = task.extent > task.grain and load(&task.lane.limit) > 1 and not engine.naive
     engine.lock.lock()
-    enqueue(task, reads, n_reads, writes, n_writes)
+    enqueue(task, reads, n_reads, writes, n_writes, depends)
     if engine.logging:
         log_push(task)
     ready = task.blocked == 0
@@ -135,9 +140,11 @@ cdef int help_naive(Waiter* waiter) except -1:
 cdef int push_native(
     NativeRun run, NativeFinish finish, void* arg, Py_ssize_t extent, Py_ssize_t grain,
     object owner, int index, VarState** reads, int n_reads, VarState** writes, int n_writes,
-    int priority, object lane, Py_ssize_t nbytes, const char* name,
+    const uint64_t* depends, int priority, object lane, Py_ssize_t nbytes, const char* name,
 ) except -1:
-    cdef Task* task = new_task(n_reads + n_writes, priority, lane, nbytes)
+    cdef int n_links = n_reads + n_writes
+    cdef bint apart = depends != NULL and 0 < n_writes <= 64
+    cdef Task* task = new_task(n_links, n_links if apart else 0, priority, lane, nbytes)
     task.run = run
     task.finish = finish
     task.arg = arg
@@ -147,7 +154,7 @@ cdef int push_native(
     task.name = name
     Py_INCREF(owner)
     task.dead.first = <PyObject*>owner
-    return submit(task, reads, n_reads, writes, n_writes)
+    return submit(task, reads, n_reads, writes, n_writes, depends)
 
 
 cdef Task* new_python_task(object fn, int n_links, int priority, object lane, Py_ssize_t nbytes, object name) except NULL:
@@ -157,7 +164,7 @@ cdef Task* new_python_task(object fn, int n_links, int priority, object lane, Py
         name = getattr(fn, "__qualname__", None) or type(fn).__name__
     if name is not None:
         text = PyUnicode_AsUTF8(name)
-    task = new_task(n_links, priority, lane, nbytes)
+    task = new_task(n_links, 0, priority, lane, nbytes)
     task.python = True
     task.name = text
     Py_INCREF(fn)
@@ -173,7 +180,7 @@ cdef int push_python(
     int priority, object lane, Py_ssize_t nbytes, object name,
 ) except -1:
     cdef Task* task = new_python_task(fn, n_reads + n_writes, priority, lane, nbytes, name)
-    return submit(task, reads, n_reads, writes, n_writes)
+    return submit(task, reads, n_reads, writes, n_writes, NULL)
 
 
 # --- Python's view ----------------------------------------------------------------------------------------------------
@@ -330,7 +337,7 @@ def push(fn, reads=(), writes=(), int priority=0, lane=None, str name=None, *,
         if caller != NULL:
             task.dead.third = <PyObject*>PyFrame_GetCode(caller)
             task.lasti = PyFrame_GetLasti(caller)
-        submit(task, vars, n_reads, vars + n_reads, n_writes)
+        submit(task, vars, n_reads, vars + n_reads, n_writes, NULL)
     finally:
         if vars != few:
             free(vars)
