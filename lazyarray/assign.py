@@ -6,8 +6,11 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import numpy as np
+
 import lazyarray._loops as _loops
 from lazyarray._ir import c_strides
+from lazyarray.dtypes import INTP
 
 from .fuse import Lowering, members
 from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Slot, Task
@@ -50,6 +53,7 @@ class Assignment:
                 root = self.lowering.kept_root(place)
                 if root not in self.slot_of:  # an empty value nobody wrote
                     self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
+                    self.tasks.append(self.zero_task(root, place))
                 program.kept.append((place, self.slot_of[root]))
         return program
 
@@ -136,6 +140,25 @@ class Assignment:
         return Task(
             kernel, None, [(source, ()), (out, ())], self.vars([source]), [out], place, "copy"
         )
+
+    def zero_task(self, root: int, place: int) -> Task:
+        """The task that sets what nobody wrote: bits must not depend on a block's last owner."""
+        kind = self.lowering.type_of(root)
+        index, number, out = 0, 1, 2
+        steps = [
+            (_loops.find_loop(np.subtract, (INTP, INTP, INTP)), (index, index), (number,)),
+            (_loops.find_loop("cast", (INTP, kind.dtype)), (number,), (out,)),
+        ]
+        kernel = _loops.elementwise(
+            (kind.size,),
+            [(index, None, INTP.itemsize)],
+            [(out, (kind.itemsize,), kind.itemsize)],
+            [INTP.itemsize, INTP.itemsize, kind.itemsize],
+            steps,
+            label="zero",
+        )
+        slot = self.slot(root)
+        return Task(kernel, None, [(slot, ())], [], [slot], place, "zero")
 
     def vars(self, slots: list[int]) -> list[int]:
         """The slots among these that the engine has to order; constants never change."""

@@ -522,3 +522,11 @@ def test_promotion(dtype, other):
         z += la.array(y)
         x += y
         same(z, x)
+
+
+def test_empty_does_not_show_what_its_memory_held():
+    old = la.ones((64, 64)) * 7
+    old.wait()
+    del old
+    assert not np.asarray(la.empty((64, 64))).any()
+    assert la.empty((0, 3)).tolist() == []
