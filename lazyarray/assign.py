@@ -174,7 +174,7 @@ class Assignment:
             self.place_outputs(program, turn)
         args = [(self.slot(a.root), a.offsets) for a in program.operands]
         args += program.targets
-        if group.shape and 0 in group.shape:
+        if 0 in group.shape and group.update is not None:
             return
         kernel = _loops.elementwise(
             group.shape, program.inputs, program.outputs, program.registers, program.steps,
@@ -287,10 +287,11 @@ class Assignment:
         else:
             out = self.fresh(kind.nbytes)
         self.slot_of[place] = out
-        if 0 in kind.shape:
-            return
         args = [(self.slot(a.root), a.offsets) for a in accesses]
         reads = self.vars([slot for slot, _ in args] + ([out] if op.inplace else []))
+        if 0 in kind.shape:
+            self.tasks.append(empty_task(reads, out, place, op.name))
+            return
         args.append((out, ()))
         kernel, arrays = None, None
         if op.factory is not None:
@@ -312,6 +313,12 @@ class Assignment:
             self.free.setdefault(kernel.scratch_bytes, []).append(scratch)
         function = (op.function, attrs) if kernel is None else None
         self.tasks.append(Task(kernel, function, args, reads, writes, place, op.name, arrays, op))
+
+
+def empty_task(reads: list[int], out: int, place: int, label: str) -> Task:
+    """A task without work: an empty result still fails with what it depends on."""
+    kernel = _loops.elementwise((0,), [(0, (1,), 1)], [(0, (1,), 1)], [1], [], label=label)
+    return Task(kernel, None, [(out, ()), (out, ())], reads, [out], place, label)
 
 
 class ElementwiseProgram:

@@ -635,3 +635,12 @@ def test_what_is_shared_is_computed_once():
     assert float(y[0, 0]) == 64  # kept, because it has a name
     assert la.stats()["tasks"] - before <= 1
     assert shared <= 6
+
+
+@pytest.mark.parametrize("read", [np.asarray, lambda y: y.wait(), lambda y: (y + 1).wait(), str])
+def test_an_empty_result_fails_with_what_it_depends_on(read):
+    index = la.array([2]) + 0
+    empty = la.take(la.zeros((1, 0)), index, axis=0)
+    for _ in range(2):
+        with pytest.raises(IndexError, match=r"(?s)test_runtime\.py:\d+"):
+            read(empty)
