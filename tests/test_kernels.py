@@ -357,3 +357,12 @@ def test_instruction_sets_give_the_same_bits():
         assert int(used) == level
         seen[level] = digest
     assert len(set(seen.values())) == 1, seen
+
+
+def test_a_product_may_overflow_in_a_lane():
+    x = np.full(4096, 1e30, np.float32)
+    x[1:64:2] = 0
+    assert np.prod(x[:2]) == 0
+    ours = np.empty(1, np.float32)
+    _loops.reduce("prod", x.dtype, x.dtype, 1, x.size, 1).call(x, ours)
+    assert np.isnan(ours[0])
