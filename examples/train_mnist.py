@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import tempfile
 import time
@@ -51,19 +52,28 @@ def build(model: str) -> Module:
     )
 
 
-def load(data: str) -> tuple[str, object, object]:
-    """The name of a dataset, its training part and its testing part."""
+def load(data: str) -> tuple[str, str, object, object]:
+    """The name of a dataset, where it lies, its training part and its testing part."""
     if data == "digits":
-        return "digits", Digits(train=True, size=28), Digits(train=False, size=28)
-    if data in ("auto", "mnist"):
-        try:
-            return "mnist", MNIST(train=True), MNIST(train=False)
-        except FileError as error:
-            if data == "mnist":
-                raise
-            print(f"MNIST cannot be had, so this trains on the bundled digits.\n{error}")
-            return load("digits")
-    return "mnist", MNIST(data, train=True), MNIST(data, train=False)
+        parts = Digits(train=True, size=28), Digits(train=False, size=28)
+        return "digits", "bundled with lazyarray", *parts
+    root = None if data in ("auto", "mnist") else data
+    try:
+        return "mnist", place_of_mnist(root), MNIST(root, train=True), MNIST(root, train=False)
+    except FileError as error:
+        if data != "auto":
+            raise
+        print(f"MNIST cannot be had, so this trains on the bundled digits.\n{error}")
+        return load("digits")
+
+
+def place_of_mnist(root: str | None) -> str:
+    """The folder that `MNIST` reads: it looks into these in this order, then into its cache."""
+    roots = [Path(each) for each in (root, os.environ.get("LAZYARRAY_DATA")) if each]
+    folders = [folder for each in roots for folder in (each, each / "mnist")]
+    name = "train-images-idx3-ubyte"
+    found = (f for f in folders if (f / name).is_file() or (f / f"{name}.gz").is_file())
+    return str(next(found, "lazyarray's cache"))
 
 
 def accuracy(net: Module, dataset: object) -> float:
@@ -91,9 +101,9 @@ def train_epoch(
                 seen.append((optimizer.count, value))
                 bar.set_postfix(loss=f"{value:.4f}", refresh=False)
                 if not math.isfinite(value):
-                    raise SystemExit(
-                        f"the loss is {value}: try a smaller --lr than {optimizer.lr:g}"
-                    )
+                    # The rate that was asked for: that of this step has fallen from it.
+                    given = optimizer.lr_scheduler.base_lr
+                    raise SystemExit(f"the loss is {value}: try a smaller --lr than {given:g}")
             bar.update(len(labels))
     return seen
 
@@ -156,8 +166,9 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     try:
         as_device(args.device)
-    except (LazyArrayError, ValueError) as error:
-        parser.error(f"argument --device: {error}")
+    except (LazyArrayError, ValueError):
+        known = ", ".join(repr(str(device)) for device in la.devices())
+        parser.error(f"argument --device: there is no {args.device!r} here (choose from {known})")
     if args.data not in ("auto", "mnist", "digits") and not Path(args.data).is_dir():
         parser.error(f"argument --data: {args.data!r} is not auto, mnist, digits or a folder")
     try:
@@ -176,7 +187,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> None:
     """Train for all epochs, saving after each."""
-    name, training, testing = load(args.data)
+    name, place, training, testing = load(args.data)
     epochs = args.epochs or EPOCHS[name]
     la.random.seed(args.seed)
     net = build(args.model)
@@ -186,7 +197,8 @@ def train(args: argparse.Namespace) -> None:
     net(la.zeros((1, 28, 28, 1), "float32"))  # states the parameters' shapes
     optimizer = la.optim.SGD(net.parameters(), momentum=0.9, weight_decay=1e-4, lr_scheduler=rate)
     target = args.out / f"{name}-{args.model}.safetensors"
-    print(f"{args.model} on {name}: {len(training)} images to learn, {len(testing)} to test")
+    sizes = f"{len(training)} images to learn, {len(testing)} to test"
+    print(f"{args.model} on {name} ({place}): {sizes}", flush=True)
     losses: list[tuple[int, float]] = []
     accuracies: list[float] = []
     begin = time.perf_counter()
@@ -211,6 +223,9 @@ def main(argv: list[str] | None = None) -> None:
         train(options(argv))
     except LazyArrayError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:  # before the first epoch, or while drawing
+        print("\nstopped", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

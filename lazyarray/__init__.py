@@ -4,6 +4,9 @@ Operations are recorded, not run. When a value is needed, the recorded graph is 
 to a dependency engine, which runs it on worker threads while Python goes on.
 """
 
+import typing as _typing
+
+import numpy as _np
 from numpy import (
     bool_,
     can_cast,
@@ -35,7 +38,7 @@ from numpy import (
 
 from lazyarray import autograd, data, functions, lift, metric, nn, optim, random, symbol
 from lazyarray._engine import set_engine, set_workers
-from lazyarray.array import Array, array, asarray, time, wait_all
+from lazyarray.array import Array, array, asarray, from_dlpack, time, wait_all
 from lazyarray.array import evaluate as eval
 from lazyarray.autograd import functional_grad as grad
 from lazyarray.autograd import value_and_grad, vjp
@@ -52,6 +55,8 @@ from lazyarray.observers import (
     unique,
 )
 from lazyarray.runtime import stats
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Array",
@@ -79,6 +84,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "from_dlpack",
     "gpu",
     "grad",
     "iinfo",
@@ -119,3 +125,12 @@ globals().update(_ops)
 __all__ += functions.__all__
 __all__ += sorted(_ops)
 __all__.sort()
+
+if not _typing.TYPE_CHECKING:  # to a checker it would be any name there is
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name.startswith("_") or name not in _np.__all__:
+            raise AttributeError(f"module 'lazyarray' has no attribute {name!r}", name=name)
+        theirs = getattr(_np, name)
+        call = "(np.asarray(x), ...)" if callable(theirs) and not isinstance(theirs, type) else ""
+        raise AttributeError(f"lazyarray has no {name} yet: use np.{name}{call}", name=name)

@@ -8,11 +8,14 @@
 # recorded, what is written to it lands in the exported buffer before the call returns.
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyObject_GetBuffer
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
 import warnings
+import weakref
 
 import numpy as np
 from numpy.exceptions import ComplexWarning
@@ -47,6 +50,7 @@ cdef Py_ssize_t BYTE_LIMIT = <Py_ssize_t>1 << 30     # bytes of values,
 cdef double FLOP_LIMIT = 4e9        # and floating-point operations (about 20 ms on two cores)
 cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
 cdef object array_class = None
+cdef object cut_short = None        # a weak reference to the array whose wait for a buffer Ctrl-C ended
 cdef tuple NO_ARGUMENTS = ()
 
 
@@ -58,6 +62,19 @@ def install(cls):
 
 cdef class Handle:
     """A Storage and a View."""
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        global cut_short
+        cut_short = None
+        if self.is_scalar and flags & PyBUF_WRITABLE:
+            raise BufferError("buffer: a scalar is read-only")
+        try:
+            array = export(self)
+        except KeyboardInterrupt:
+            cut_short = weakref.ref(self)
+            raise
+        Py_DECREF(None)     # the None that Cython put there: the buffer is the ndarray's
+        PyObject_GetBuffer(array, view, flags)
 
 
 # ---- shadows
@@ -599,6 +616,11 @@ def peek_numpy(Handle a):
 
 def export_numpy(Handle a):
     """The value as an ndarray that shares memory with the array while it lives."""
+    global cut_short
+    # NumPy asks for a buffer first, and forgets what that raised.
+    stopped, cut_short = cut_short, None
+    if stopped is not None and stopped() is a:
+        raise KeyboardInterrupt
     return export(a)
 
 

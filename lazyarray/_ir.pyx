@@ -713,6 +713,35 @@ def current():
     return recorder()
 
 
+@cython.final
+@cython.no_gc
+cdef class Scope:
+    """A `with` block that sets how this thread records, and puts it back afterwards."""
+
+    # Compiled, as a lock's methods are: interrupts are raised between bytecodes, so none comes between setting the flags and
+    # entering the block, or between leaving it and putting them back.
+    cdef int recording, training        # 0, 1, or below 0: as outside
+    cdef list outer                     # what to put back; the innermost entry last
+
+    def __init__(self, recording, training):
+        self.recording = -1 if recording is None else bool(recording)
+        self.training = -1 if training is None else bool(training)
+        self.outer = []
+
+    def __enter__(self):
+        cdef Recorder rec = recorder()
+        self.outer.append((rec.recording, rec.training))
+        if self.recording >= 0:
+            rec.recording = self.recording
+        if self.training >= 0:
+            rec.training = self.training
+        return self
+
+    def __exit__(self, *exception):
+        cdef Recorder rec = recorder()
+        rec.recording, rec.training = self.outer.pop()
+
+
 def counters():
     """Nodes recorded in this process, and bytes of values held by tapes."""
     return {"records": records, "tape_bytes": tape_bytes}

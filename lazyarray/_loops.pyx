@@ -18,6 +18,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from lazyarray.errors import ArrayIndexError
+
 cnp.import_array()
 cnp.import_ufunc()
 
@@ -485,21 +487,21 @@ def add_rows(dtype, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row):
 
 def row_errors(n):
     """The indices of these kernels come from `flat_index`; an index that does not is caught, not followed."""
-    return {kOutOfBounds: (IndexError, f"index is out of bounds for axis 0 with size {n}")}
+    return {kOutOfBounds: (ArrayIndexError, f"index is out of bounds for axis 0 with size {n}")}
 
 
-def flat_index(dims, Py_ssize_t m):
+def flat_index(dims, Py_ssize_t m, str error="index is out of bounds for axis {axis} with size {extent}", int first=0):
     """Index arrays combined to flat C-order indices into an array of shape `dims`.
 
     Negative indices count from the end. Operands: one int64 (m) array per axis, out int64 (m). An index out of bounds
-    fails with code 1 + axis (IndexError).
+    fails with code 1 + axis (ArrayIndexError, the text `error`, where the axes are counted from `first`).
     """
     cdef vector[Py_ssize_t] c_dims
     for extent in dims:
         c_dims.push_back(extent)
     if c_dims.empty():
         raise ValueError("flat_index: at least one axis expected")
-    errors = {kOutOfBounds + axis: (IndexError, f"index is out of bounds for axis {axis} with size {extent}")
+    errors = {kOutOfBounds + axis: (ArrayIndexError, error.format(axis=first + axis, extent=extent))
               for axis, extent in enumerate(dims)}
     return wrap(make_flat_index(c_dims, m), "flat_index", len(dims) + 1, m * 1.5 * len(dims), errors)
 
@@ -510,7 +512,7 @@ def check_power(dtype, Py_ssize_t n):
     if made.run == NULL:
         raise TypeError(f"check_power: a signed integer dtype expected, not {np.dtype(dtype)}")
     return wrap(made, "check_power", 1, n * 0.3,
-                {1: (ValueError, "Integers to negative integer powers are not allowed.")})
+                {1: (ValueError, "power: Integers to negative integer powers are not allowed.")})
 
 
 def sort(dtype, Py_ssize_t outer, Py_ssize_t n):

@@ -360,6 +360,8 @@ cdef class ArrayBase(Handle):
         return elementwise1(operators["invert"], self)
 
     def __richcmp__(self, other, int kind):
+        if (kind == Py_EQ or kind == Py_NE) and (other is None or isinstance(other, (str, bytes))):
+            return hooks.everywhere(self, kind == Py_NE)    # no element is None, or text
         if kind == Py_EQ:
             return elementwise2(operators["equal"], self, other)
         if kind == Py_NE:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lazyarray import _handle, _ir, _record, device, runtime
+from lazyarray import _engine, _handle, _ir, _record, device, runtime
 from lazyarray._handle import from_node, seen, shadow, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import INTP, canonical
+from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 from lazyarray.ops import indexing, shaping
 
@@ -90,6 +90,26 @@ class Array(ArrayBase):
                 raise ValueError("asarray: a change of dtype needs a copy")
             return exported.astype(dtype)
         return exported.copy() if copy else exported
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        exported = _handle.export_numpy(self)
+        return exported.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # kDLCPU
+
+    def tobytes(self, order: Literal["C", "F", "A", "K"] = "C") -> bytes:
+        """Return the elements as bytes, in C or Fortran order, or as they lie in memory."""
+        return _handle.peek_numpy(self).tobytes(order)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         op = registry.get(ufunc.__name__)
@@ -335,6 +355,33 @@ def asarray(
     return array(source, dtype, copy=copy, device=device)
 
 
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+    """Return an array on the memory of another library's array; both see each other's writes.
+
+    Parameters
+    ----------
+    x : object with ``__dlpack__`` and ``__dlpack_device__``
+        On the CPU; C-contiguous unless `copy` is True.
+    device : Device or str, optional
+    copy : bool, optional
+        True copies the data.
+
+    Raises
+    ------
+    ValueError
+        Where the memory is not C-contiguous and `copy` is not True.
+    """
+    as_device(device)
+    data = np.from_dlpack(x, copy=copy)
+    if copy:
+        return _handle.from_numpy(data)
+    if not data.flags.c_contiguous:
+        raise ValueError(
+            "from_dlpack: only C-contiguous memory can be shared\n  Pass copy=True for a copy."
+        )
+    return _handle.alias_numpy(data)
+
+
 as_device = device.as_device
 
 
@@ -380,6 +427,12 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
             raise TypeError(f"setitem: cannot convert a complex number to {dtype}")
         return _ir.scalar(value, dtype)
     return node(value)
+
+
+def everywhere(a: Array, value: bool) -> Array:
+    """One truth value for each element."""
+    found = a.in_order(lambda old: shaping.full(old.shape, value, BOOL))
+    return found if found.ndim else from_node(to_node(found))
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -487,9 +540,23 @@ def flatten(tree: Any) -> Iterator[Array]:
             yield from flatten(part)
 
 
-def wait_all(tree: Any) -> None:
-    """Wait for every array in nested lists, tuples and dicts."""
-    found = list(flatten(tree))
+def wait_all(*trees: Any) -> None:
+    """Wait for every array in nested lists, tuples and dicts.
+
+    Without arguments, wait for all that this thread has recorded and that is still wanted, and for
+    all that any thread of this process has handed to the engine.
+
+    Raises
+    ------
+    BaseException
+        What the computation of an array raised. Without arguments an ExceptionGroup of every
+        failure that no wait has raised yet.
+    """
+    if not trees:
+        _handle.cut()
+        _engine.wait_all()
+        return
+    found = list(flatten(trees))
     evaluate(found)
     for each in found:
         each.wait()

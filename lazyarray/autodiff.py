@@ -61,15 +61,11 @@ def custom_call(
     list of Node
         The outputs; where a tape is being recorded and an input is tracked, they are tracked too.
     """
-    recorder = _ir.current()
-    if not recorder.recording or not any(x.tracked for x in inputs):
+    if not _ir.current().recording or not any(x.tracked for x in inputs):
         return list(outputs)
-    recorder.recording = False
-    try:
+    with _ir.Scope(False, None):
         # A node of its own for each output: one may be an input that was passed through.
         found = [alias(x) for x in outputs]
-    finally:
-        recorder.recording = True
     call = CustomCall(tuple(inputs), tuple(x.serial for x in found), backward, name)
     for node in found:
         if is_inexact(node.dtype):

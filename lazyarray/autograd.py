@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from lazyarray import _handle, _ir, autodiff
 from lazyarray._handle import from_node, seen, shadow, storage_node, to_node
-from lazyarray._ir import Node
+from lazyarray._ir import Node, Scope
 from lazyarray._record import ArrayBase
 from lazyarray.array import Array, asarray, flatten
 from lazyarray.dtypes import is_inexact
@@ -17,30 +18,7 @@ from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError,
 from lazyarray.ops.shaping import full
 
 REQUESTS = ("write", "add", "null")
-
-
-class Scope:
-    """A `with` block that sets how this thread records, and puts it back afterwards."""
-
-    __slots__ = ("outer", "recording", "training")
-
-    def __init__(self, recording: bool | None, training: bool | None) -> None:
-        self.recording = recording
-        self.training = training
-        self.outer: list[tuple[bool, bool]] = []
-
-    def __enter__(self) -> Scope:
-        recorder = _ir.current()
-        self.outer.append((recorder.recording, recorder.training))
-        if self.recording is not None:
-            recorder.recording = self.recording
-        if self.training is not None:
-            recorder.training = self.training
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        recorder = _ir.current()
-        recorder.recording, recorder.training = self.outer.pop()
+turns = count(1)  # of gradients that backward leaves, in this process
 
 
 def record(train_mode: bool = True) -> Scope:
@@ -95,12 +73,13 @@ def is_training() -> bool:
 class Gradient:
     """Where `backward` leaves the gradient of one Storage."""
 
-    __slots__ = ("array", "fresh", "request")
+    __slots__ = ("array", "fresh", "request", "turn")
 
     def __init__(self, request: str) -> None:
         self.request = request
         self.array: Array | None = None  # of the Storage's shape
         self.fresh = True  # nothing to add to
+        self.turn = 0  # when `backward` left it; 0: never
 
     def of(self, node: Node) -> Array:
         """The gradient of a Storage that holds `node`; zeros before the first `backward`."""
@@ -114,6 +93,7 @@ class Gradient:
         if self.request == "add" and not self.fresh and self.array is not None:
             g = storage_node(self.array) + g
         self.fresh = False
+        self.turn = next(turns)
         if self.array is None:
             self.array = from_node(g, False)
         else:

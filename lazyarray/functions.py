@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "broadcast_to",
     "copy",
     "diagonal",
+    "divmod",
     "empty",
     "empty_like",
     "expand_dims",
@@ -75,8 +77,8 @@ def as_shape(shape: Any, op: str) -> tuple[int, ...]:
     """A shape from an int or a sequence of ints."""
     parts = tuple(shape) if np.iterable(shape) else (shape,)
     try:
-        found = tuple(part.__index__() for part in parts)
-    except AttributeError:
+        found = tuple(operator.index(part) for part in parts)
+    except TypeError:
         raise TypeError(f"{op}: shape must be an int or ints, got {shape!r}") from None
     if any(extent < 0 for extent in found):
         fail(ShapeError, op, f"negative dimensions are not allowed: {found}")
@@ -85,26 +87,31 @@ def as_shape(shape: Any, op: str) -> tuple[int, ...]:
 
 def zeros(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
     """Return an array of zeros (float64 unless `dtype` says otherwise)."""
-    return full(shape, 0, dtype, device=device)
+    return filled("zeros", shape, 0, dtype, device)
 
 
 def ones(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
     """Return an array of ones (float64 unless `dtype` says otherwise)."""
-    return full(shape, 1, dtype, device=device)
+    return filled("ones", shape, 1, dtype, device)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Array:
     """Return an array of one number, or of `fill_value` broadcast to `shape`."""
+    return filled("full", shape, fill_value, dtype, device)
+
+
+def filled(op: str, shape: Any, fill_value: Any, dtype: Any, device: Any = None) -> Array:
+    """`full`, whose errors speak of `op`."""
     as_device(device)
-    extents = as_shape(shape, "full")
+    extents = as_shape(shape, op)
     if isinstance(fill_value, int | float | complex | np.generic) and not isinstance(
         fill_value, ArrayBase
     ):
-        wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, "full")
+        wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, op)
         return from_node(shaping.full(extents, fill_value, wanted), False)
     value = node(fill_value)
     if dtype is not None:
-        value = _ir.cast(value, canonical(dtype, "full"))
+        value = _ir.cast(value, canonical(dtype, op))
     return from_node(shaping.broadcast_to(value, extents), False)
 
 
@@ -114,34 +121,36 @@ def empty(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
     return from_node(shaping.empty(as_shape(shape, "empty"), canonical(dtype, "empty")), False)
 
 
-def like(a: Any, dtype: Any, shape: Any) -> tuple[tuple[int, ...], np.dtype]:
+def like(op: str, a: Any, dtype: Any, shape: Any) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of an array made like `a`."""
     a = asarray(a)
     return (
-        a.shape if shape is None else as_shape(shape, "like"),
-        a.dtype if dtype is None else canonical(dtype, "like"),
+        a.shape if shape is None else as_shape(shape, op),
+        a.dtype if dtype is None else canonical(dtype, op),
     )
 
 
 def zeros_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
     """Return zeros of the shape and dtype of `a`."""
-    return zeros(*like(a, dtype, shape))
+    extents, kind = like("zeros_like", a, dtype, shape)
+    return filled("zeros_like", extents, 0, kind)
 
 
 def ones_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
     """Return ones of the shape and dtype of `a`."""
-    return ones(*like(a, dtype, shape))
+    extents, kind = like("ones_like", a, dtype, shape)
+    return filled("ones_like", extents, 1, kind)
 
 
 def empty_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
     """Return an array that is not set, of the shape and dtype of `a`."""
-    return empty(*like(a, dtype, shape))
+    return empty(*like("empty_like", a, dtype, shape))
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Array:
     """Return one number in the shape and dtype of `a`."""
-    extents, kind = like(a, dtype, shape)
-    return full(extents, fill_value, kind)
+    extents, kind = like("full_like", a, dtype, shape)
+    return filled("full_like", extents, fill_value, kind)
 
 
 def arange(
@@ -324,6 +333,11 @@ def copy(a: Any, order: str = "K") -> Array:
 def astype(x: Any, dtype: Any, *, copy: bool = True) -> Array:
     """Return the elements converted to `dtype`."""
     return asarray(x).astype(dtype, copy=copy)
+
+
+def divmod(x1: Any, x2: Any) -> tuple[Array, Array]:
+    """Return the floor of the quotients and the remainders, element by element."""
+    return LIFTED["floor_divide"](x1, x2), LIFTED["remainder"](x1, x2)
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:

@@ -56,7 +56,7 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
-        bound = signature.bind(*args, **options)
+        bound = bind(op.__name__, signature, args, options)
         arrays = {}
         for key, value in bound.arguments.items():
             if isinstance(value, ArrayBase | np.ndarray | list | tuple):
@@ -104,8 +104,24 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         (n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None
     )
 
+    # Inspect is slow: calls without fault are seen by what is to follow n positional arguments.
+    names = [n for n, p in signature.parameters.items() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    needed: list[set[str]] = []
+    taken: list[set[str]] = []
+    for n in range(0 if variadic else len(names) + 1):
+        taken.append(kinds.keys() - set(names[:n]))
+        needed.append(
+            {m for m in taken[n] if signature.parameters[m].default is inspect.Parameter.empty}
+        )
+
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
-        bound = signature.bind(*args, **options)
+        given = len(args)
+        if given < len(needed) and needed[given] <= options.keys() <= taken[given]:
+            args = tuple(as_argument(kinds[key], x) for key, x in zip(names, args, strict=False))
+            options = {key: as_argument(kinds[key], x) for key, x in options.items()}
+            result = as_result(op(*args, **options))
+            return result if out is None else stored(out, result, name)
+        bound = bind(name, signature, args, options)
         for key, value in bound.arguments.items():
             if key == variadic:
                 bound.arguments[key] = tuple(as_argument(kinds[key], part) for part in value)
@@ -116,6 +132,18 @@ def lifted_function(op: Any) -> Callable[..., Any]:
 
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, name, op.__doc__)
+
+
+def bind(
+    name: str, signature: inspect.Signature, args: tuple[Any, ...], options: dict[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments of a call by name; what is wrong with them is said as Python would."""
+    try:
+        return signature.bind(*args, **options)
+    except TypeError as error:
+        text = str(error)
+        verb = "" if text.startswith(("got ", "missing ")) else "got "
+        raise TypeError(f"{name}() {verb}{text}") from None
 
 
 def as_argument(kind: str, value: Any) -> Any:

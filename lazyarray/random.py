@@ -17,6 +17,7 @@ from lazyarray._ir import Node
 from lazyarray.array import Array, asarray
 from lazyarray.errors import OptionError, fail, require
 from lazyarray.ops import random as ops
+from lazyarray.ops.define import as_index
 
 WORD = 1 << 64
 
@@ -26,7 +27,7 @@ def extents(size: Any) -> tuple[int, ...]:
     if size is None:
         return ()
     parts = size if isinstance(size, tuple | list) else (size,)
-    shape = tuple(int(n.__index__()) for n in parts)
+    shape = tuple(as_index(n, "size", "random") for n in parts)
     require(min(shape, default=0) >= 0, OptionError, "random", f"size {size} has a negative extent")
     return shape
 

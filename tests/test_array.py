@@ -2,13 +2,18 @@
 
 import copy
 import enum
+import io
 import operator
 import pickle
+import re
+import signal
+import threading
 
 import numpy as np
 import pytest
 
 import lazyarray as la
+from lazyarray import _engine
 from lazyarray.errors import AxisError, DTypeError, LazyArrayError, ShapeError
 
 DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -108,6 +113,17 @@ def test_bad_arguments():
         la.zeros((1 << 40, 1 << 40))
     with pytest.raises(TypeError, match=r"la\.array"):
         la.Array([1, 2])
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "empty", "full", "zeros_like", "ones_like",
+                                  "empty_like", "full_like"])  # fmt: skip
+def test_creation_fails_under_its_own_name(name):
+    value = (1,) if "full" in name else ()
+    make = getattr(la, name)
+    with pytest.raises(ShapeError, match=f"^{name}: negative"):
+        make(la.ones(2), *value, shape=-1) if "like" in name else make(-1, *value)
+    with pytest.raises(DTypeError, match=f"^{name}: "):
+        make(la.ones(2) if "like" in name else 2, *value, dtype="O")
 
 
 # ---- what Python asks
@@ -259,6 +275,25 @@ def test_numpy_arrays_on_the_left(op):
         same(found, eval(text, {"x": np.array([1, 2, 3]), "n": n}))
 
 
+@pytest.mark.parametrize("other", [None, "x", "", b"x", np.str_("1")], ids=repr)
+@pytest.mark.parametrize("text", ["xp.arange(6.0).reshape(2, 3)", "xp.ones((2, 3), 'int8').T",
+    "xp.zeros((0, 2))", "xp.array(True)", "xp.array([1, 2])[0]",
+                                  "xp.array([1j])[::-1]"])  # fmt: skip
+def test_no_element_is_none_or_text(text, other):
+    theirs, ours = eval(text, {"xp": np}), eval(text, {"xp": la})
+    same(ours == other, np.full(np.shape(theirs), False))
+    same(other == ours, np.full(np.shape(theirs), False))
+    same(ours != other, np.full(np.shape(theirs), True))
+    assert (ours == other).is_scalar == (ours.ndim == 0)
+    if ours.size:
+        assert (ours == other).strides == (np.asarray(theirs) == np.asarray(theirs)).strides
+    if isinstance(theirs, np.ndarray):
+        np.testing.assert_array_equal(ours == other, theirs == other)
+    assert not ours.ndim or other not in ours
+    with pytest.raises(TypeError):
+        ours < other  # noqa: B015
+
+
 def test_numpy_scalars_on_the_left():
     x = la.arange(3.0)
     found = np.float32(2) * x
@@ -295,8 +330,175 @@ def test_functions_of_numpy_convert():
     assert np.mean(np.asarray(x)) == 2.5
     np.testing.assert_allclose(x, np.arange(6.0).reshape(2, 3))
     assert np.array(x, dtype="int32").dtype == np.int32
-    assert memoryview(np.asarray(x)).shape == (2, 3)
     assert x.numpy() is not x.numpy()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("text", ["x", "x.T", "x[::-1, ::-2]", "x[1]", "x[1, 2, ...]", "x[:0]",
+    "x[:, :0]", "xp.broadcast_to(x, (2, 2, 3))", "x.reshape(-1)[1:5]", "x[None]"])  # fmt: skip
+def test_buffer(text, dtype):
+    theirs = eval(text, {"x": np.arange(6).reshape(2, 3).astype(dtype), "xp": np})
+    ours = eval(text, {"x": la.arange(6).reshape(2, 3).astype(dtype), "xp": la})
+    assert ours.tobytes() == theirs.tobytes()
+    assert ours.tobytes("F") == theirs.tobytes("F")
+    assert bytes(ours) == bytes(theirs)
+    assert bytearray(ours) == bytearray(theirs)
+    view, wanted = memoryview(ours), memoryview(theirs)
+    assert (view.format, view.shape, view.readonly) == (
+        wanted.format,
+        wanted.shape,
+        wanted.readonly,
+    )
+    assert view.tobytes() == wanted.tobytes()
+    found = np.asarray(ours)
+    same(ours, found)
+    assert type(found) is np.ndarray
+    assert found.flags.writeable == theirs.flags.writeable
+    if theirs.flags.c_contiguous:
+        same(la.array(np.frombuffer(ours, dtype).reshape(ours.shape)), theirs)
+
+
+def test_buffer_shares_memory():
+    x = la.arange(6.0).reshape(2, 3)
+    view = memoryview(x[:, 1:])
+    view[0, 1] = 20.0
+    flat = np.frombuffer(x)
+    flat[0] = 10
+    x[1] += 1
+    assert x.tolist() == [[10, 1, 20], [4, 5, 6]]
+    assert view.tolist() == [[1, 20], [5, 6]]
+    assert flat.tolist() == [10, 1, 20, 4, 5, 6]
+    y = x * 2
+    flat[5] = 60
+    assert y.tolist() == [[20, 2, 40], [8, 10, 12]]
+    file = io.BytesIO()
+    assert file.write(x) == 48
+    file.seek(0)
+    z = la.zeros((3, 2))
+    assert file.readinto(z) == 48
+    same(z, x.numpy().reshape(3, 2))
+    with pytest.raises(ValueError, match="contiguous"):
+        np.frombuffer(x.T)
+
+
+def test_buffer_of_a_read_only_array():
+    x = la.arange(3)
+    x.setflags(write=False)
+    assert memoryview(x).readonly
+    assert not np.asarray(x).flags.writeable
+    with pytest.raises(TypeError):
+        io.BytesIO(b"." * 24).readinto(x)
+
+
+def test_buffer_of_a_scalar_is_a_copy():
+    x = la.arange(3.0)[1]
+    assert bytes(x) == x.tobytes() == np.float64(1).tobytes()
+    found = np.asarray(x)
+    found[...] = 7
+    assert x == 1
+    with pytest.raises(TypeError):
+        io.BytesIO(b"." * 8).readinto(x)
+
+
+def test_buffer_of_a_failure_raises_it():
+    bad = la.arange(3) ** la.array([-1, 1, 1])
+    for observe in (memoryview, bytes, np.asarray, np.array, np.from_dlpack):
+        with pytest.raises(ValueError, match="power"):
+            observe(bad)
+
+
+def test_interrupt_while_numpy_waits_for_a_buffer():
+    # NumPy forgets what asking for a buffer raised, and asks for an array.
+    started, gate = threading.Event(), threading.Event()
+    before = _engine.engine_kind(), _engine.workers()
+    _engine.set_engine("threaded")
+    _engine.set_workers(1)
+    release = threading.Timer(60, gate.set)  # so that a failure does not hang
+    try:
+        _engine.push(lambda: (started.set(), gate.wait()))
+        started.wait()
+        x = la.arange(3) + 1
+        la.eval(x)
+        release.start()
+        for observe in (np.asarray, memoryview, np.asarray):
+            threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                observe(x)
+        assert not gate.is_set()
+    finally:
+        gate.set()
+        release.cancel()
+        _engine.wait_all()
+        _engine.set_engine(before[0])
+        _engine.set_workers(before[1])
+    same(x, np.array([1, 2, 3]))
+    assert np.asarray(x).tolist() == [1, 2, 3]
+
+
+# ---- DLPack
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dlpack_shares_memory(dtype):
+    x = la.arange(6).reshape(2, 3).astype(dtype)
+    assert x.__dlpack_device__() == (1, 0)
+    n = np.from_dlpack(x.T)
+    same(x.T, n)
+    x[0, 1] = 0
+    assert n[1, 0] == 0
+    y = la.from_dlpack(n.T)
+    y[1] = 1
+    same(y, n.T)
+    same(x, n.T)
+    z = la.from_dlpack(x)
+    x[0] = 1
+    del x, n, y
+    same(z, np.ones((2, 3), dtype))
+    copied = la.from_dlpack(z, copy=True)
+    z[...] = 0
+    same(copied, np.ones((2, 3), dtype))
+
+
+def test_dlpack_of_what_cannot_be_shared():
+    n = np.arange(6).reshape(2, 3)
+    with pytest.raises(ValueError, match=r"^from_dlpack: .*contiguous(.|\n)*copy=True"):
+        la.from_dlpack(n.T)
+    same(la.from_dlpack(n.T, copy=True), n.T)
+    n.flags.writeable = False
+    x = la.from_dlpack(n)
+    with pytest.raises(ValueError, match="read-only"):
+        x[0] = 1
+    with pytest.raises(AttributeError, match="__dlpack__"):
+        la.from_dlpack([1, 2])
+    scalar = la.arange(3)[1]
+    y = np.from_dlpack(scalar)
+    y[...] = 5
+    assert scalar == 1
+
+
+# ---- waiting for everything
+
+
+def test_wait_all_without_arguments():
+    la.wait_all()
+    x = la.arange(3) + 1
+    ran = []
+    _engine.push(lambda: ran.append(1))
+    la.wait_all()
+    assert ran == [1]
+    flushes = la.stats()["flushes"]
+    assert x.tolist() == [1, 2, 3]
+    assert la.stats()["flushes"] == flushes
+    bad = [la.arange(3) ** la.array([i, 1, 1]) for i in (-1, -2)]
+    with pytest.raises(ExceptionGroup) as failed:
+        la.wait_all()
+    assert [type(e) for e in failed.value.exceptions] == [ValueError] * 2
+    la.wait_all()  # each is reported once
+    for each in bad:
+        with pytest.raises(ValueError, match="power"):
+            each.wait()
+    la.wait_all(None)
+    la.wait_all(x, [x, {"x": x}])
 
 
 # ---- printing, copying, pickling
@@ -446,6 +648,20 @@ def test_messages_say_what_came():
         la.ones(3) & la.ones(3)
 
 
+@pytest.mark.parametrize(("call", "text"), [
+    (lambda x: la.sum(x, nope=1), "sum() got an unexpected keyword argument 'nope'"),
+    (lambda x: x.sum(nope=1), "sum() got an unexpected keyword argument 'nope'"),
+    (lambda x: la.clip(x, nope=1), "clip() got an unexpected keyword argument 'nope'"),
+    (lambda x: la.exp(x, nope=1), "exp() got an unexpected keyword argument 'nope'"),
+    (lambda x: la.matmul(x), "matmul() missing a required argument: "),
+    (lambda x: la.sum(x, a=x), "sum() got multiple values for argument 'a'"),
+    (lambda x: la.sort(*[x] * 9), "sort() got too many positional arguments"),
+])  # fmt: skip
+def test_wrong_arguments_name_the_function(call, text):
+    with pytest.raises(TypeError, match="^" + re.escape(text)):
+        call(la.ones(3))
+
+
 def test_shapes_are_looked_at_first():
     with pytest.raises(ShapeError):
         la.ones(3, bool) - la.ones(4, bool)
@@ -482,6 +698,12 @@ def test_out_is_an_array():
 
 
 # ---- observers
+
+
+def test_divmod():
+    for a, b in (([7, -7], 2), (np.array([7.5, -7.5]), [2, 3]), (9, 4)):
+        for ours, theirs in zip(la.divmod(a, b), np.divmod(a, b), strict=True):
+            same(ours, theirs)
 
 
 def test_functions_of_unknown_shape():

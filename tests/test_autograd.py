@@ -1,12 +1,14 @@
 """Recording scopes, backward, grad, functions with their own gradient, functions of functions."""
 
+import random
+import signal
 import threading
 
 import numpy as np
 import pytest
 
 import lazyarray as la
-from lazyarray import autograd
+from lazyarray import _ir, autograd
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError
 
 
@@ -38,6 +40,31 @@ def test_scopes_nest_and_restore():
     with pytest.raises(KeyError), autograd.record():
         raise KeyError
     assert flags() == (False, False)
+
+
+def test_interrupts_leave_no_scope_open():
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    outer = signal.signal(signal.SIGALRM, interrupt)
+    rng, seen = random.Random(0), 0
+    try:
+        while seen < 300:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
+                while True:
+                    with autograd.record(), autograd.pause(True), autograd.predict_mode():
+                        pass
+            except Interrupted:
+                seen += 1
+            assert not autograd.is_recording()
+            assert not autograd.is_training()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, outer)
 
 
 def test_a_scope_may_be_entered_again():
@@ -277,15 +304,32 @@ def test_missing_gradient_names_op_and_line():
         y.backward()
 
 
-def test_long_chain():
+@pytest.mark.parametrize("length", [20_000, 100_000])
+def test_long_chain(length):
     x = variable([1.0])
     with autograd.record():
         y = x
-        for _ in range(20_000):
+        for _ in range(length):
             y = y + x
         loss = y.sum()
     loss.backward()
-    assert x.grad.item() == 20_001.0
+    assert x.grad.item() == length + 1.0
+
+
+@pytest.mark.slow  # a million nodes
+def test_very_long_chain_is_recorded_and_freed():
+    pending, held = _ir.current().count, la.stats()["tape_bytes"]
+    x = variable([1.0])
+    before = la.stats()["records"]
+    with autograd.record():
+        y = x
+        for _ in range(1_000_000):
+            y = y + x
+    assert la.stats()["records"] - before >= 1_000_000
+    assert y.item() == 1_000_001.0
+    del y
+    assert _ir.current().count <= pending
+    assert la.stats()["tape_bytes"] <= held
 
 
 # ---- grad

@@ -129,6 +129,28 @@ def test_negative_integer_powers():
     assert elementary.power(x, -1.0).dtype == np.float64
 
 
+def test_negative_powers_of_nothing_and_of_unsigned_integers():
+    with pytest.raises(ValueError, match="negative integer powers"):
+        elementary.power(2, -1)
+    for dtype in ("uint8", "int8", "int64", "bool"):
+        for exponent in (-1, -1000, np.array([-1])):
+            for size in (0, 2):
+                base = np.ones(size, dtype)
+                wanted = numpy_result(np.power, base[:1], exponent)
+                (x,), values = given(base[:1])
+                p = exponent
+                if not isinstance(p, int):
+                    (p,), more = given(exponent)
+                    values.update(more)
+                if isinstance(wanted, type):
+                    with pytest.raises(wanted):
+                        evaluate([elementary.power(x, p)], values)
+                else:
+                    got = evaluate([elementary.power(x, p)], values)[0]
+                    assert got.dtype == wanted.dtype
+                    assert np.array_equal(got, wanted)
+
+
 def test_errors():
     (a, b), _ = given(np.zeros((2, 3)), np.zeros((4,)))
     with pytest.raises(ShapeError, match=r"\(2, 3\), \(4,\)"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from interpreter import evaluate
 
+import lazyarray as la
 from lazyarray import _ir
 from lazyarray.errors import ArrayIndexError, OptionError, ShapeError
 from lazyarray.ops import indexing, shaping
@@ -162,6 +163,29 @@ def test_an_index_out_of_bounds_is_found_when_it_runs():
     node = indexing.take(leaf(np.zeros(3), values), leaf(np.array([0, 3]), values))
     with pytest.raises(IndexError, match="out of bounds"):
         evaluate([node], values)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, i: la.take(x, i, 1), "take: .* out of bounds for axis 1 with size 4"),
+        (lambda x, i: la.take_along_axis(x, i[None], 1), "take_along_axis: .* for axis 1 with"),
+        (lambda x, i: x[0, i], "index: .* out of bounds for an axis of size 4"),
+        (lambda x, i: x[:, i], "index: .* out of bounds for an axis of size 4"),
+        (
+            lambda x, i: la.scatter_add(x, (i * 0, i), la.ones(1)),
+            "scatter_add: .* out of bounds for axis 1 with size 4",
+        ),
+        (
+            lambda x, i: la.softmax_cross_entropy(x[:1], i),
+            "softmax_cross_entropy: a label is out of bounds, the classes are 0 to 3",
+        ),
+    ],
+)
+def test_what_runs_out_of_bounds_names_the_op_and_the_extent(call, message):
+    x, i = la.ones((3, 4)), la.array([2]) + 7
+    with pytest.raises(ArrayIndexError, match=message):
+        call(x, i).wait()
 
 
 def test_a_value_that_does_not_broadcast_to_what_is_indexed():

@@ -4,8 +4,10 @@ import inspect
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lazyarray as la
@@ -57,3 +59,24 @@ def test_nothing_else_shows():
 def test_a_function_wins_over_the_op_of_its_name():
     for name in functions.__all__:
         assert getattr(la, name) is getattr(functions, name)
+
+
+def test_version_is_that_of_the_distribution():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert la.__version__ == project["version"]
+
+
+def test_what_only_numpy_has_is_said_to_be_there():
+    missing = [n for n in np.__all__ if not n.startswith("_") and not hasattr(la, n)]
+    for name in missing:
+        with pytest.raises(
+            AttributeError, match=f"lazyarray has no {name} yet.* np.{name}"
+        ) as raised:
+            getattr(la, name)
+        assert raised.value.name == name
+    with pytest.raises(AttributeError, match=r"no loadtxt yet: use np.loadtxt\(np.asarray\(x\), "):
+        la.loadtxt  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^module 'lazyarray' has no attribute 'nope'$"):
+        la.nope  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from lazyarray import nope")

@@ -113,6 +113,15 @@ def test_dense_value():
     assert layer.weight.shape == (3, 5)
 
 
+def test_dense_keeps_the_leading_axes():
+    layer = nn.Dense(3, in_units=5)
+    layer.initialize(seed=0)
+    x = filled((2, 4, 5), np.float32)
+    assert layer(x).shape == (2, 4, 3)
+    assert layer.weight.shape == (3, 5)
+    assert la.allclose(layer(x)[1], layer(x[1]), rtol=1e-6)
+
+
 def test_conv_value():
     x = filled((2, 5, 6, 3))
     layer = started(nn.Conv2D(4, (2, 3)), x)
@@ -246,6 +255,18 @@ def test_training_flags():
     assert not any(m.training for m in net.modules())
     net.train()
     assert all(m.training for m in net.modules())
+
+
+def test_layers_act_as_in_training_where_scope_and_flag_say_so():
+    layer = nn.Dropout(0.5)
+    for scope in (autograd.record(), autograd.record(train_mode=False), autograd.pause()):
+        for flag in (True, False):
+            layer.train(flag)
+            assert not layer.acts_as_in_training()
+            with scope:
+                assert layer.acts_as_in_training() == (flag and autograd.is_training())
+    with autograd.record():
+        assert layer.train().acts_as_in_training()
 
 
 def test_sequential():
@@ -435,7 +456,15 @@ def test_bad_options():
         (lambda: nn.Dropout(1.0), r"rate must be in \[0, 1\)"),
         (lambda: nn.Activation("rulu"), "'rulu' is unknown"),
         (lambda: nn.Activation(), "needs the name"),
-        (lambda: nn.Embedding(0, 3), "at least one row"),
+        (lambda: nn.Embedding(0, 3), "input_dim must be at least 1, got 0"),
+        (lambda: nn.Embedding(3, None), "output_dim must be an integer, got None"),
+        (lambda: nn.Dense("a"), "units must be an integer, got 'a'"),
+        (lambda: nn.Dense(2.5), "units must be an integer, got 2.5"),
+        (lambda: nn.Dense(True), "units must be an integer, got True"),
+        (lambda: nn.Dense(3, in_units=-2), "in_units must be at least 0, got -2"),
+        (lambda: nn.Conv2D("a", 3), "channels must be an integer, got 'a'"),
+        (lambda: nn.Conv2D(3, 3, groups=0), "groups must be at least 1, got 0"),
+        (lambda: nn.Dropout("x"), "got 'x'"),
     ):
         with pytest.raises(OptionError, match=message):
             make()

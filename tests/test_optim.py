@@ -128,6 +128,46 @@ def test_a_step_waits_for_nothing_and_cuts_the_tape():
     assert la.stats()["tape_bytes"] == before
 
 
+def test_a_step_needs_a_new_gradient():
+    w, frozen = la.array([1.0]), nn.Parameter((1,), 1.0, grad_req="null")
+    w.attach_grad()
+    optimizer, other = optim.SGD([w, frozen], 0.25), optim.SGD([w], 0.25)
+    with pytest.raises(GradientError, match="no gradient has been left by backward since"):
+        optimizer.step()
+    assert optimizer.count == 0
+    with autograd.record():
+        loss = (2 * w).sum()
+    loss.backward()
+    optimizer.step()
+    assert w.item() == 0.5
+    with pytest.raises(GradientError, match=r"Call loss\.backward\(\) before each step"):
+        optimizer.step()
+    other.step()  # has not used it yet
+    assert w.item() == 0.0
+    w.grad[:] = 4.0
+    optimizer.step(ignore_stale_grad=True)
+    assert w.item() == -1.0
+    assert optimizer.count == 2
+    optim.SGD([frozen], 0.25).step()
+
+
+def test_gradients_add_up_over_several_passes():
+    w = la.array([1.0])
+    w.attach_grad("add")
+    optimizer = optim.SGD([w], 0.25)
+    for expected in (-0.5, -2.0):
+        for factor in (1.0, 2.0, 3.0):
+            with autograd.record():
+                loss = (factor * w).sum()
+            loss.backward()
+        assert w.grad.item() == 6.0
+        optimizer.step()
+        assert w.item() == expected
+        optimizer.zero_grad()
+        with pytest.raises(GradientError):
+            optimizer.step()
+
+
 def test_learning_rate_may_change():
     w = la.array([1.0])
     w.attach_grad()
@@ -207,6 +247,24 @@ def test_saved_state_goes_on_with_the_same_bits(make, tmp_path):
     assert w.numpy().tobytes() == whole.tobytes()
 
 
+def test_state_holds_that_of_the_random_numbers():
+    w = la.ones(3)
+    w.attach_grad()
+    optimizer = optim.SGD([w])
+    la.random.seed(4)
+    la.random.fast.uniform(size=2)
+    state = optimizer.state_dict()
+    expected = la.random.fast.uniform(size=3).numpy()
+    la.random.seed(5)
+    optimizer.load_state_dict(state)
+    assert la.array_equal(la.random.fast.uniform(size=3), expected)
+    del state["random"]
+    la.random.seed(6)
+    kept = la.random.get_state()
+    optimizer.load_state_dict(state)
+    assert la.random.get_state() == kept
+
+
 def test_state_of_a_column_major_array():
     data = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     arrays = [la.array(data), la.array(data)]
@@ -250,8 +308,16 @@ def test_state_of_something_else(tmp_path):
     net = nn.Dense(1, in_units=1)
     net.initialize(seed=0)
     net.save(tmp_path / "net")
-    with pytest.raises(DataError, match="no state of an optimiser"):
+    with pytest.raises(DataError, match="no state of an optimiser: it lacks count, kind, lr"):
         optim.SGD([w]).load(tmp_path / "net")
+    optim.SGD(net.parameters()).save(tmp_path / "state")
+    with pytest.raises(DataError, match="holds the state of an optimiser, SGD"):
+        net.load(tmp_path / "state")
+    nn.files.save_arrays(
+        tmp_path / "odd", {}, {"kind": "SGD", "count": "0", "lr": "0x1p0", "random": "1"}
+    )
+    with pytest.raises(DataError, match="no state of an optimiser: not enough values"):
+        optim.SGD([w]).load(tmp_path / "odd")
     with pytest.raises(FileError, match="cannot read"):
         optim.SGD([w]).load(tmp_path / "nothing")
 
@@ -266,6 +332,10 @@ def test_bad_options():
         (lambda: optim.SGD([w], -1), OptionError, "lr must be"),
         (lambda: optim.SGD([w], "fast"), OptionError, "got 'fast'"),
         (lambda: optim.SGD([w], nesterov=True), OptionError, "needs a momentum"),
+        (lambda: optim.SGD([w], momentum=2), OptionError, r"momentum must be in \[0, 1\), got 2"),
+        (lambda: optim.SGD([w], momentum=1.0), OptionError, "momentum must be in"),
+        (lambda: optim.SGD([w], momentum=-0.5), OptionError, "momentum must be"),
+        (lambda: optim.SGD([w], weight_decay=-1), OptionError, "weight_decay must be"),
         (lambda: optim.Adam([w], beta1=1.0), OptionError, "beta1"),
         (lambda: optim.SGD([w], weight_decay=math.inf), OptionError, "weight_decay"),
         (lambda: optim.SGD([np.ones(3)]).step(), DTypeError, "got ndarray"),

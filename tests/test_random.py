@@ -115,6 +115,8 @@ def test_bad_arguments():
         (lambda: Keyed(0).uniform(size=(2, -1)), "negative extent"),
         (lambda: Keyed(0).integers(3, 3), "not below"),
         (lambda: Keyed(0).bernoulli(1.5), "not a probability"),
+        (lambda: Keyed(0).normal(scale=-1), "normal: scale < 0"),
+        (lambda: Keyed(0).exponential(-0.5, 3), "exponential: scale < 0"),
     ):
         with pytest.raises(OptionError, match=message):
             call()

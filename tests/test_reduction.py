@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from interpreter import evaluate
 
+import lazyarray as la
 from lazyarray import _ir
 from lazyarray.autodiff import gradients
 from lazyarray.errors import AxisError, OptionError, ShapeError
-from lazyarray.ops import reduction, sorting, statistics
+from lazyarray.ops import joining, linalg, reduction, shaping, sorting, statistics
 
 
 def run(function, *arrays):
@@ -97,3 +98,32 @@ def test_sort_options():
         sorting.sort(node(3), kind="bogus")
     with pytest.raises(OptionError):
         sorting.topk(node(3), 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: reduction.sum(node(2, 3), axis=1.5), "sum: axis must be an integer, got float"),
+        (
+            lambda: reduction.argmax(node(2, 3), axis="x"),
+            "argmax: axis must be an integer, got str",
+        ),
+        (lambda: reduction.max(node(2, 3), axis=(0, None)), "max: axis .* got NoneType"),
+        (lambda: sorting.sort(node(2, 3), axis=node()), r"sort: axis .* an array of shape \(\)"),
+        (lambda: shaping.reshape(node(2, 3), (2, 3.0)), "reshape: shape .* got float"),
+        (lambda: joining.tile(node(2), 2.5), "tile: reps must be an integer, got float"),
+        (lambda: joining.repeat(node(2), 2.5), "repeat: repeats must be an integer, got float"),
+        (lambda: linalg.tensordot(node(2), node(2), 1.0), "tensordot: axes must be an integer"),
+        (lambda: la.random.fast.uniform(size=2.5), "random: size must be an integer, got float"),
+        (lambda: la.zeros((2, 1.5)), "shape must be an int"),
+    ],
+)
+def test_what_is_no_integer_is_a_type_error(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_integers_of_other_kinds_are_axes():
+    for axis in (np.int8(1), np.array(1), _ir.scalar(1, np.int64), True):
+        assert reduction.sum(node(2, 3), axis=axis).shape == (2,)
+    assert la.sum(la.ones((2, 3)), axis=la.array(1)).shape == (2,)

@@ -6,7 +6,7 @@ from lazyarray._ir import registry
 
 from lazyarray import _ir
 from lazyarray.errors import AxisError, OptionError, ShapeError
-from lazyarray.ops import joining, shaping
+from lazyarray.ops import indexing, joining, shaping, sorting
 
 
 def leaf(*shape, dtype=np.float64):
@@ -111,6 +111,31 @@ BAD = [
 def test_bad_calls(name, args, error, message):
     with pytest.raises(error, match=message):
         registry[name](leaf(*args[0]), *args[1:])
+
+
+@pytest.mark.parametrize(("name", "args", "error", "message"), BAD)
+def test_messages_name_the_op_and_the_shape(name, args, error, message):
+    if error is not ShapeError or name in ("reshape", "tile"):  # they name the size, the counts
+        return
+    with pytest.raises(error) as found:
+        registry[name](leaf(*args[0]), *args[1:])
+    assert str(found.value).startswith(f"{name}: ")
+    assert str(args[0]) in str(found.value)
+
+
+def test_where_0d_counts_as_1d():
+    x = leaf()
+    assert joining.repeat(x, 2, axis=0).shape == (2,)
+    assert indexing.take(x, leaf(3, dtype=np.int64), axis=-1).shape == (3,)
+    assert sorting.argsort(x, axis=0).shape == np.argsort(np.array(3), axis=0).shape
+    for call in (
+        lambda: joining.repeat(x, 2, axis=1),
+        lambda: indexing.take(x, leaf(3, dtype=np.int64), axis=1),
+        lambda: sorting.argsort(x, axis=1),
+        lambda: sorting.sort(x, axis=0),
+    ):
+        with pytest.raises(AxisError):
+            call()
 
 
 @pytest.mark.parametrize(

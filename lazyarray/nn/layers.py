@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from lazyarray import autograd, random
@@ -66,6 +68,18 @@ def options(**given: Any) -> str:
     return ", ".join(f"{name}={v!r}" for name, v in given.items() if v is not None)
 
 
+def whole(layer: str, name: str, value: Any, least: int) -> int:
+    """An option that counts something."""
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None:
+        fail(OptionError, layer, f"{name} must be an integer, got {value!r}")
+    require(found >= least, OptionError, layer, f"{name} must be at least {least}, got {found}")
+    return found
+
+
 class Dense(Module):
     """``activation(x @ weight.T + bias)``.
 
@@ -101,12 +115,12 @@ class Dense(Module):
         weight_initializer: Any = "xavier",
         bias_initializer: Any = "zeros",
     ) -> None:
-        require(units > 0, OptionError, "Dense", f"units must be at least 1, got {units}")
-        self.units = units
+        self.units = whole("Dense", "units", units, 1)
+        in_units = whole("Dense", "in_units", in_units or 0, 0)
         self.activation = activation
         self._activation = activation_named(activation)
-        self.weight = Parameter((units, in_units), weight_initializer, dtype, axes=(1, 0))
-        self.bias = Parameter((units,), bias_initializer, dtype) if use_bias else None
+        self.weight = Parameter((self.units, in_units), weight_initializer, dtype, axes=(1, 0))
+        self.bias = Parameter((self.units,), bias_initializer, dtype) if use_bias else None
 
     def forward(self, x: Array) -> Array:
         """Apply the layer."""
@@ -175,9 +189,11 @@ class Conv2D(Module):
         bias_initializer: Any = "zeros",
     ) -> None:
         check_layout("Conv2D", layout)
-        require(channels > 0, OptionError, "Conv2D", f"channels must be at least 1, got {channels}")
+        channels = whole("Conv2D", "channels", channels, 1)
+        groups = whole("Conv2D", "groups", groups, 1)
+        in_channels = whole("Conv2D", "in_channels", in_channels or 0, 0)
         require(
-            groups > 0 and channels % groups == 0 and in_channels % groups == 0,
+            channels % groups == 0 and in_channels % groups == 0,
             OptionError,
             "Conv2D",
             f"groups must divide channels and in_channels, got {groups}, {channels}, {in_channels}",
@@ -354,7 +370,8 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float = 0.5) -> None:
-        require(0 <= rate < 1, OptionError, "Dropout", f"rate must be in [0, 1), got {rate}")
+        good = isinstance(rate, Real) and 0 <= rate < 1
+        require(good, OptionError, "Dropout", f"rate must be in [0, 1), got {rate!r}")
         self.rate = float(rate)
 
     def forward(self, x: Array) -> Array:
@@ -502,13 +519,11 @@ class Embedding(Module):
     def __init__(
         self, input_dim: int, output_dim: int, dtype: Any = None, weight_initializer: Any = "normal"
     ) -> None:
-        require(
-            input_dim > 0 and output_dim > 0,
-            OptionError,
-            "Embedding",
-            f"needs at least one row and column, got ({input_dim}, {output_dim})",
+        shape = (
+            whole("Embedding", "input_dim", input_dim, 1),
+            whole("Embedding", "output_dim", output_dim, 1),
         )
-        self.weight = Parameter((input_dim, output_dim), weight_initializer, dtype, axes=(0, 1))
+        self.weight = Parameter(shape, weight_initializer, dtype, axes=(0, 1))
 
     def forward(self, x: Array) -> Array:
         """Look up rows: integers of shape (...) give (..., output_dim)."""

@@ -12,7 +12,7 @@ import numpy as np
 from lazyarray import autograd, random
 from lazyarray._handle import from_node, to_node
 from lazyarray.array import Array
-from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
+from lazyarray.errors import DataError, DTypeError, OptionError, ShapeError, fail, require
 
 from .files import load_arrays, save_arrays
 from .parameter import Buffer, Parameter
@@ -256,11 +256,19 @@ class Module:
         FileError
             When the file is missing or cannot be read.
         DataError
-            When it is damaged.
+            When it is damaged, or holds the state of an optimiser.
         OptionError, ShapeError
             As `load_state_dict`.
         """
-        self.load_state_dict(load_arrays(Path(path))[0], strict)
+        arrays, texts = load_arrays(Path(path))
+        require(
+            not {"kind", "count", "lr"} <= set(texts),
+            DataError,
+            "load",
+            f"{os.fspath(path)} holds the state of an optimiser, {texts.get('kind')}",
+            "It is read by the load of the optimiser.",
+        )
+        self.load_state_dict(arrays, strict)
 
     # ---- printing
 

@@ -9,6 +9,7 @@ gradients work.
 from __future__ import annotations
 
 import inspect
+import operator as operations
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -189,6 +190,23 @@ def attributes(node: Node) -> dict[str, Any]:
     return dict(node.attrs or ())
 
 
+def as_index(value: Any, what: str, op: str) -> int:
+    """Return an integer as an int.
+
+    Raises
+    ------
+    DTypeError
+        When it is none. `what` names it.
+    """
+    array = type(value) is Node
+    try:
+        return operations.index(value.value if array else value)
+    except TypeError:
+        got = f"an array of shape {value.shape}" if array else type(value).__name__
+        remedy = "Read it with int() first." if array and value.shape == () else ""
+        fail(DTypeError, op, f"{what} must be an integer, got {got}", remedy)
+
+
 def normalize_axis(axis: int, ndim: int, op: str) -> int:
     """Return `axis` counted from the front.
 
@@ -196,9 +214,11 @@ def normalize_axis(axis: int, ndim: int, op: str) -> int:
     ------
     AxisError
         When it is out of bounds.
+    DTypeError
+        When it is no integer.
     """
     if type(axis) is not int:
-        axis = int(axis.__index__())
+        axis = as_index(axis, "axis", op)
     if not -ndim <= axis < ndim:
         raise AxisError(axis, ndim, op)
     return axis + ndim if axis < 0 else axis

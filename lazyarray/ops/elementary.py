@@ -45,7 +45,7 @@ float_power = binary(
     error=LIBM,
     result="float64, or complex128 when an input is complex.",
 )
-NEGATIVE_POWER = "Integers to negative integer powers are not allowed."
+NEGATIVE_POWER = "power: Integers to negative integer powers are not allowed."
 
 
 @arrayop(inplace=True, dear=False, fallible=True)
@@ -77,6 +77,8 @@ def power(x1: Any, x2: Any) -> Node:
     ValueError
         When an integer is raised to a negative integer: at the call where `x2` is a number,
         otherwise when the result is waited for.
+    OverflowError
+        When `x2` is a number that the dtype of integers `x1` does not hold.
     DTypeError, ShapeError
         Where NumPy raises TypeError and ValueError.
 
@@ -88,7 +90,10 @@ def power(x1: Any, x2: Any) -> Node:
     """
     kinds = [x.dtype if type(x) is Node else np.min_scalar_type(x) for x in (x1, x2)]
     if kinds[0].kind in "biu" and kinds[1].kind == "i":
-        x2 = _checked_exponent(kinds[0], x2)
+        if type(x2) is int and type(x1) is Node and kinds[0].kind != "b":
+            kinds[0].type(x2)  # OverflowError where it does not fit
+        if type(x1) is not Node or x1.size:  # of no elements, none is raised to anything
+            x2 = _checked_exponent(kinds[0], x2)
     return power_op(x1, x2)
 
 

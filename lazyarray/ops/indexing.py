@@ -7,6 +7,7 @@ indexed axis is a row.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,8 +145,17 @@ def _(g: Node, y: Node, base: Node, idx: Node, values: Node) -> Any:
     return g, None, take_rows(g, idx)
 
 
+# Axes of what is indexed are not always those of the array the user has: none is named.
+OUTSIDE = "index: an index is out of bounds for an axis of size {extent}"
+
+
+def outside(op: str) -> str:
+    """The text of the error of an op whose axes are the user's."""
+    return op + ": an index is out of bounds for axis {axis} with size {extent}"
+
+
 @arrayop(fallible=True)
-def flat_index(*indices: Node, dims: Shape) -> Any:
+def flat_index(*indices: Node, dims: Shape, error: str = OUTSIDE, first: int = 0) -> Any:
     """The flat C-order index that several indices form; negative ones count from the end.
 
     Parameters
@@ -153,6 +163,10 @@ def flat_index(*indices: Node, dims: Shape) -> Any:
     *indices : arrays, shapes that broadcast, integer
     dims : tuple of int
         The extent that each one indexes.
+    error : str
+        What to say where one is out of bounds, with fields ``{axis}`` and ``{extent}``.
+    first : int, default 0
+        The axis that the first one indexes.
 
     Returns
     -------
@@ -172,12 +186,12 @@ def flat_index(*indices: Node, dims: Shape) -> Any:
         )
     shape = common_index_shape(indices)
     inputs = tuple(broadcast_to(_ir.cast(idx, INTP), shape) for idx in indices)
-    return inputs, shape, INTP, {"dims": tuple(dims)}
+    return inputs, shape, INTP, {"dims": tuple(dims), "error": error, "first": first}
 
 
 @flat_index.native
-def _(inputs: Any, out: Any, layouts: Any, dims: Shape) -> Any:
-    return _loops.flat_index(dims, out.size)
+def _(inputs: Any, out: Any, layouts: Any, dims: Shape, error: str, first: int) -> Any:
+    return _loops.flat_index(dims, out.size, error, first)
 
 
 flat_index.constant = True
@@ -205,7 +219,12 @@ def spread(x: Node, lead: Shape, at: int) -> Node:
 
 
 def row_index(
-    shape: Shape, axes: Sequence[int], indices: Sequence[Node], place: int, checked: bool = False
+    shape: Shape,
+    axes: Sequence[int],
+    indices: Sequence[Node],
+    place: int,
+    checked: bool = False,
+    error: str = OUTSIDE,
 ) -> Node:
     """The flat index of the rows of a value that index arrays choose.
 
@@ -222,12 +241,16 @@ def row_index(
         for axis, idx in zip(axes, indices, strict=True):
             # Where nothing is read, NumPy checks nothing.
             idx = broadcast_to(idx, wide) if 0 in wide else idx
-            one = _ir.cast(idx, INTP) if checked else flat_index(idx, dims=(shape[axis],))
+            if checked:
+                one = _ir.cast(idx, INTP)
+            else:
+                one = flat_index(idx, dims=(shape[axis],), error=error, first=axis)
             one = one if one.ndim == len(wide) else spread(one, wide, len(wide) - one.ndim)
             terms.append(scaled(spread(one, lead, place), strides[axis]))
     else:
         dims = shape[axes[0] : last + 1]
-        terms.append(spread(flat_index(*indices, dims=dims), lead, place))
+        flat = flat_index(*indices, dims=dims, error=error, first=axes[0])
+        terms.append(spread(flat, lead, place))
     before, start = others[:place], 0
     if before and before == list(range(place)):
         # Leading axes in one: a single index counts through them.
@@ -254,10 +277,15 @@ def rows_of(x: Node, last: int) -> Node:
 
 
 def gather_axes(
-    x: Node, axes: Sequence[int], indices: Sequence[Node], place: int, checked: bool = False
+    x: Node,
+    axes: Sequence[int],
+    indices: Sequence[Node],
+    place: int,
+    checked: bool = False,
+    error: str = OUTSIDE,
 ) -> Node:
     """What ``x[..., i, j, ...]`` reads: arrays index `axes`, their shape stands at `place`."""
-    flat = row_index(x.shape, axes, indices, place, checked)
+    flat = row_index(x.shape, axes, indices, place, checked, error)
     taken = take_rows(rows_of(x, axes[-1]), ravel(flat))
     return reshape(taken, (*flat.shape, *x.shape[axes[-1] + 1 :]))
 
@@ -269,9 +297,10 @@ def scatter_axes(
     place: int,
     values: Node,
     write: Callable[[Node, Node, Node], Node] = put_rows,
+    error: str = OUTSIDE,
 ) -> Node:
     """`x` after NumPy's ``x[..., i, j, ...] = values``, or with `write=add_rows`, after adding."""
-    flat = row_index(x.shape, axes, indices, place)
+    flat = row_index(x.shape, axes, indices, place, error=error)
     row = x.shape[axes[-1] + 1 :]
     shape = (*flat.shape, *row)
     values = value_for(values, shape)
@@ -329,7 +358,8 @@ def scatter_add(x: Node, indices: Any, values: Node) -> Node:
     Added in the C order of the index, so that the result does not depend on how the work is split.
     """
     found = tuple(indices) if isinstance(indices, tuple | list) else (indices,)
-    return scatter_axes(x, range(len(found)), found, 0, values, add_rows)
+    axes = range(len(found))
+    return scatter_axes(x, axes, found, 0, values, add_rows, outside("scatter_add"))
 
 
 MODES = ("raise", "wrap", "clip")
@@ -370,11 +400,11 @@ def take(x: Node, indices: Node, axis: int | None = None, mode: str = "raise") -
     ArrayIndexError
         Where an index is out of bounds and `mode` is 'raise'.
     """
-    if axis is None:
-        x, axis = ravel(x), 0
+    if axis is None or not x.ndim:  # as in NumPy, 0-d counts as 1-d
+        x, axis = ravel(x), 0 if axis is None else axis
     axis = normalize_axis(axis, x.ndim, "take")
     idx, checked = bounded(indices, x.shape[axis], mode, "take")
-    return gather_axes(x, (axis,), (idx,), axis, checked)
+    return gather_axes(x, (axis,), (idx,), axis, checked, outside("take"))
 
 
 def along_index(shape: Shape, indices: Node, axis: int, op: str) -> tuple[Node, Shape]:
@@ -397,7 +427,8 @@ def along_index(shape: Shape, indices: Node, axis: int, op: str) -> tuple[Node, 
         )
     full_shape = (*wide[:axis], shape[axis], *wide[axis + 1 :])
     strides = _ir.c_strides(full_shape, 1)
-    flat = scaled(flat_index(indices, dims=(shape[axis],)), strides[axis])
+    chosen = flat_index(indices, dims=(shape[axis],), error=outside(op), first=axis)
+    flat = scaled(chosen, strides[axis])
     if axis > 0:
         count = positions(wide[:axis])
         flat = flat + scaled(spread(count, wide, 0), strides[axis - 1])
@@ -625,8 +656,8 @@ def expand_mask(part: Any, nonzero: Nonzero) -> list[tuple[str, Any]]:
 def as_integer(part: Any) -> int:
     """An integer index."""
     try:
-        return int(part.__index__())
-    except (AttributeError, TypeError):
+        return operator.index(part)
+    except TypeError:
         raise ArrayIndexError(INVALID) from None
 
 

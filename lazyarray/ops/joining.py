@@ -12,7 +12,7 @@ from lazyarray._ir import Node, c_strides, registry
 from lazyarray.dtypes import canonical
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
-from .define import composite, normalize_axis
+from .define import as_index, composite, normalize_axis
 from .shaping import (
     atleast_1d,
     atleast_2d,
@@ -188,7 +188,7 @@ def split(x: Node, indices_or_sections: Any, axis: int = 0) -> list[Node]:
             count > 0 and extent % count == 0,
             ShapeError,
             "split",
-            f"axis {axis} of extent {extent} does not divide into {count} equal parts",
+            f"axis {axis} of shape {x.shape} does not divide into {count} equal parts",
             "Use array_split.",
         )
     return array_split(x, indices_or_sections, axis)
@@ -197,21 +197,23 @@ def split(x: Node, indices_or_sections: Any, axis: int = 0) -> list[Node]:
 @composite
 def vsplit(x: Node, indices_or_sections: Any) -> list[Node]:
     """Split along the first axis."""
-    require(x.ndim > 1, ShapeError, "vsplit", "needs at least two dimensions")
+    require(x.ndim > 1, ShapeError, "vsplit", f"needs at least two dimensions, got shape {x.shape}")
     return split(x, indices_or_sections, 0)
 
 
 @composite
 def hsplit(x: Node, indices_or_sections: Any) -> list[Node]:
     """Split along the second axis, a 1-d array along the first."""
-    require(x.ndim > 0, ShapeError, "hsplit", "needs at least one dimension")
+    require(x.ndim > 0, ShapeError, "hsplit", f"needs at least one dimension, got shape {x.shape}")
     return split(x, indices_or_sections, min(1, x.ndim - 1))
 
 
 @composite
 def dsplit(x: Node, indices_or_sections: Any) -> list[Node]:
     """Split along the third axis."""
-    require(x.ndim > 2, ShapeError, "dsplit", "needs at least three dimensions")
+    require(
+        x.ndim > 2, ShapeError, "dsplit", f"needs at least three dimensions, got shape {x.shape}"
+    )
     return split(x, indices_or_sections, 2)
 
 
@@ -249,7 +251,7 @@ def roll(x: Node, shift: Any, axis: Any = None) -> Node:
 @composite
 def tile(x: Node, reps: Any) -> Node:
     """Repeat the whole of `x` along each axis."""
-    counts = [n.__index__() for n in axis_list(reps)]
+    counts = [as_index(n, "reps", "tile") for n in axis_list(reps)]
     require(all(n >= 0 for n in counts), ShapeError, "tile", f"negative repeats {counts}")
     ndim = max(x.ndim, len(counts))
     shape = (1,) * (ndim - x.ndim) + x.shape
@@ -272,12 +274,15 @@ def repeat(x: Node, repeats: Any, axis: int | None = None) -> Node:
     axis : int, optional
         Without it the flattened array is used.
     """
-    if axis is None:
-        x, axis = ravel(x), 0
+    if axis is None or not x.ndim:  # as in NumPy, 0-d counts as 1-d
+        x, axis = ravel(x), 0 if axis is None else axis
     axis = normalize_axis(axis, x.ndim, "repeat")
-    counts = [n.__index__() for n in np.atleast_1d(np.asarray(repeats)).ravel()]
+    counts = [as_index(n, "repeats", "repeat") for n in np.atleast_1d(np.asarray(repeats)).ravel()]
     require(
-        all(n >= 0 for n in counts), ShapeError, "repeat", "repeats may not contain negative values"
+        all(n >= 0 for n in counts),
+        ShapeError,
+        "repeat",
+        f"repeats may not contain negative values, for shape {x.shape}",
     )
     before, extent, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     if len(counts) == 1:
@@ -287,7 +292,7 @@ def repeat(x: Node, repeats: Any, axis: int | None = None) -> Node:
         len(counts) == extent,
         ShapeError,
         "repeat",
-        f"{len(counts)} repeats for an axis of extent {extent}",
+        f"{len(counts)} repeats for an axis of extent {extent}, shape {x.shape}",
     )
     if not extent:
         return x
@@ -350,7 +355,7 @@ def pad(x: Node, pad_width: Any, mode: str = "constant", constant_values: Any = 
                     x.shape[axis] > 0,
                     ShapeError,
                     "pad",
-                    f"cannot extend empty axis {axis} by mode {mode!r}",
+                    f"cannot extend shape {x.shape} along empty axis {axis} by mode {mode!r}",
                 )
                 x = pad_periodic(x, axis, before, after, mode)
         return x

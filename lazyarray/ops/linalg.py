@@ -15,7 +15,7 @@ from lazyarray._ir import Node, operators, registry
 from lazyarray.dtypes import canonical
 from lazyarray.errors import OptionError, ShapeError, fail, require
 
-from .define import arrayop, composite, normalize_axes, normalize_axis
+from .define import arrayop, as_index, composite, normalize_axes, normalize_axis
 from .shaping import (
     Shape,
     broadcast_to,
@@ -291,7 +291,7 @@ def tensordot(a: Node, b: Node, axes: Any = 2) -> Node:
     if isinstance(axes, Sequence):
         left, right = (list(x) if isinstance(x, Sequence) else [x] for x in axes)
     else:
-        count = axes.__index__()
+        count = as_index(axes, "axes", "tensordot")
         left, right = list(range(a.ndim - count, a.ndim)), list(range(count))
     i = [normalize_axis(x, a.ndim, "tensordot") for x in left]
     j = [normalize_axis(x, b.ndim, "tensordot") for x in right]

@@ -218,7 +218,8 @@ def softmax_cross_entropy(logits: Node, labels: Node, axis: int = -1) -> Node:
         fail(ShapeError, name, message)
     require(classes > 0, ShapeError, name, "there are no classes")
     shifted = logits - stop_gradient(max(logits, axis=axis, keepdims=True))
-    target = expand_dims(flat_index(labels, dims=(classes,)), axis)
+    error = f"{name}: a label is out of bounds, the classes are 0 to {classes - 1}"
+    target = expand_dims(flat_index(labels, dims=(classes,), error=error), axis)
     column = (classes, *(1,) * (logits.ndim - axis - 1))
     # A comparison instead of a gather: its gradient is fused with the softmax, which is dense.
     chosen = where(equal(target, positions(column)), shifted, full((), 0, logits.dtype))

@@ -107,6 +107,12 @@ def uniform(
     return cast(add(multiply(found, span), low), found.dtype)
 
 
+def check_scale(scale: Any, op: str) -> None:
+    """Raise OptionError for a number below 0; what an array holds is not looked at."""
+    if type(scale) is not Node:
+        require(not scale < 0, OptionError, op, f"scale < 0: {scale}")
+
+
 def normal(
     key: Any, counter: Any, shape: Shape, dtype: Any = np.float64, loc: Any = 0.0, scale: Any = 1.0
 ) -> Node:
@@ -123,6 +129,7 @@ def normal(
     -------
     node, `shape`, `dtype`
     """
+    check_scale(scale, "normal")
     found = _draw(NORMAL, "normal", key, counter, shape, dtype)
     if type(scale) is Node or scale != 1:
         found = multiply(found, scale)
@@ -147,6 +154,7 @@ def exponential(
     -------
     node, `shape`, `dtype`
     """
+    check_scale(scale, "exponential")
     found = negative(log1p(negative(_draw(UNIFORM, "exponential", key, counter, shape, dtype))))
     return cast(multiply(found, scale), found.dtype)
 

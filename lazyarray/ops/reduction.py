@@ -16,7 +16,7 @@ from lazyarray._ir import Node, cast
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ShapeError, fail
 
-from .define import ArrayOp, Rule, normalize_axes, normalize_axis
+from .define import ArrayOp, Rule, as_index, normalize_axes, normalize_axis
 from .elementwise import conj, equal, logical_and, where
 from .shaping import full, update
 
@@ -295,7 +295,9 @@ def max(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _position(a: Node, axis: Any, keepdims: bool, op: str) -> Any:
-    axes = tuple(range(a.ndim)) if axis is None else reduced_axes(axis.__index__(), a.ndim, op)
+    if axis is not None:
+        axis = as_index(axis, "axis", op)
+    axes = reduced_axes(axis, a.ndim, op)
     if reduced_count(a, axes) == 0:
         fail(
             ShapeError,

@@ -13,7 +13,7 @@ from lazyarray._ir import Node, Op, c_strides, offset_node, registry, view
 from lazyarray.dtypes import INTP, REAL_OF
 from lazyarray.errors import GradientError, OptionError, ShapeError, fail, require
 
-from .define import composite, normalize_axes, normalize_axis
+from .define import as_index, composite, normalize_axes, normalize_axis
 
 VIEW = registry["view"]
 UPDATE = Op("update", 3)
@@ -71,9 +71,7 @@ def place(old: Node, value: Node, shape: Shape, strides: Shape, offset: int) -> 
 
 def known_shape(shape: Any, size: int, op: str) -> Shape:
     """Return `shape` as a tuple of ints, its -1 replaced so that it holds `size` elements."""
-    extents = (
-        [n.__index__() for n in shape] if isinstance(shape, tuple | list) else [shape.__index__()]
-    )
+    extents = [as_index(n, "shape", op) for n in axis_list(shape)]
     if extents.count(-1) == 1:
         rest = math.prod(n for n in extents if n != -1)
         if rest and size % rest == 0:
@@ -204,11 +202,11 @@ def transpose(x: Node, axes: Any = None) -> Node:
         return view(x, shape[::-1], strides[::-1])
     ndim = len(shape)
     if len(axes) != ndim:
-        message = f"axes {tuple(axes)} do not match an array of {ndim} dimensions"
+        message = f"axes {tuple(axes)} do not match an array of {ndim} dimensions: {shape}"
         fail(ShapeError, "transpose", message)
     order = [normalize_axis(a, ndim, "transpose") for a in axes]
     if len(set(order)) != ndim:
-        fail(ShapeError, "transpose", f"axes {tuple(axes)} repeat an axis")
+        fail(ShapeError, "transpose", f"axes {tuple(axes)} repeat an axis of {shape}")
     return view(x, tuple([shape[i] for i in order]), tuple([strides[i] for i in order]))
 
 
@@ -236,13 +234,16 @@ def moveaxis(x: Node, source: Any, destination: Any) -> Node:
     tos = [normalize_axis(a, x.ndim, "moveaxis") for a in axis_list(destination)]
     for name, axes in (("source", froms), ("destination", tos)):
         require(
-            len(set(axes)) == len(axes), ShapeError, "moveaxis", f"{name} {axes} repeats an axis"
+            len(set(axes)) == len(axes),
+            ShapeError,
+            "moveaxis",
+            f"{name} {axes} repeats an axis of {x.shape}",
         )
     require(
         len(froms) == len(tos),
         ShapeError,
         "moveaxis",
-        f"source has {len(froms)} axes, destination {len(tos)}",
+        f"source has {len(froms)} axes, destination {len(tos)}, for shape {x.shape}",
     )
     order = [i for i in range(x.ndim) if i not in froms]
     for to, origin in sorted(zip(tos, froms, strict=True)):
@@ -349,14 +350,14 @@ def flip(x: Node, axis: Any = None) -> Node:
 @composite
 def flipud(x: Node) -> Node:
     """Reverse the first axis."""
-    require(x.ndim > 0, ShapeError, "flipud", "needs at least one dimension")
+    require(x.ndim > 0, ShapeError, "flipud", f"needs at least one dimension, got shape {x.shape}")
     return flip(x, 0)
 
 
 @composite
 def fliplr(x: Node) -> Node:
     """Reverse the second axis."""
-    require(x.ndim > 1, ShapeError, "fliplr", "needs at least two dimensions")
+    require(x.ndim > 1, ShapeError, "fliplr", f"needs at least two dimensions, got shape {x.shape}")
     return flip(x, 1)
 
 
@@ -364,7 +365,7 @@ def fliplr(x: Node) -> Node:
 def rot90(x: Node, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Node:
     """Turn `x` by `k` right angles in the plane of two axes, from the first towards the second."""
     i, j = (normalize_axis(a, x.ndim, "rot90") for a in axes)
-    require(i != j, ShapeError, "rot90", f"axes {axes} are the same")
+    require(i != j, ShapeError, "rot90", f"axes {axes} of shape {x.shape} are the same")
     turns = k % 4
     if turns == 0:
         return x
@@ -392,7 +393,7 @@ def diagonal(x: Node, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
         x.ndim > 1, ShapeError, "diagonal", f"needs at least two dimensions, got shape {x.shape}"
     )
     i, j = normalize_axis(axis1, x.ndim, "diagonal"), normalize_axis(axis2, x.ndim, "diagonal")
-    require(i != j, ShapeError, "diagonal", "axis1 and axis2 are the same")
+    require(i != j, ShapeError, "diagonal", f"axis1 and axis2 of shape {x.shape} are the same")
     strides = c_strides(x.shape, x.dtype.itemsize)
     down, right = max(-offset, 0), max(offset, 0)
     count = max(0, min(x.shape[i] - down, x.shape[j] - right))
@@ -414,7 +415,7 @@ def sliding_window_view(x: Node, window_shape: Any, axis: Any = None) -> Node:
         The axis of each window extent; all axes by default.
     """
     name = "sliding_window_view"
-    extents = [n.__index__() for n in axis_list(window_shape)]
+    extents = [as_index(n, "window_shape", name) for n in axis_list(window_shape)]
     axes = (
         list(range(x.ndim))
         if axis is None

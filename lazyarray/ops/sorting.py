@@ -121,6 +121,8 @@ def argsort(
     OptionError
         For an unknown `kind`.
     """
+    if not a.ndim:  # NumPy takes it for 1-d here, though not in sort
+        a = _ir.view(a, (1,), (a.dtype.itemsize,))
     a, axis = _line(a, axis, kind, "argsort")
     return a, axis, INTP
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lazyarray import _handle, autograd, runtime
+from lazyarray import _handle, autograd, random, runtime
 from lazyarray._handle import from_node, storage_node, to_node
 from lazyarray._ir import Node, cast, registry
 from lazyarray.array import Array
-from lazyarray.errors import DataError, OptionError, ShapeError, fail, require
+from lazyarray.errors import DataError, GradientError, OptionError, ShapeError, fail, require
 from lazyarray.nn.files import load_arrays, save_arrays
 from lazyarray.nn.parameter import Parameter, as_handle
 from lazyarray.ops.shaping import full
@@ -66,6 +66,7 @@ class Optimizer:
         self.clip_gradient = None if clip_gradient is None else float(clip_gradient)
         self.lr_scheduler: Scheduler | Any = lr_scheduler
         self.count = 0  # steps done
+        self.turn = 0  # of the newest gradient that a step has used
         self.kept: list[dict[str, Array]] = [{} for _ in self.params]
 
     # ---- the learning rate
@@ -99,7 +100,7 @@ class Optimizer:
         """The new value of a parameter, followed by its new states."""
         raise NotImplementedError(f"{type(self).__name__} does not define rule")
 
-    def step(self, batch_size: int | None = None) -> None:
+    def step(self, batch_size: int | None = None, ignore_stale_grad: bool = False) -> None:
         """Update every parameter from its gradient, and start computing.
 
         Forward, backward and update become one plan, which later steps find again. The call does
@@ -109,27 +110,44 @@ class Optimizer:
         ----------
         batch_size : int, optional
             What gradients are divided by, where the loss was summed over the batch.
+        ignore_stale_grad : bool, default False
+            Take the gradients as they are, such as those set by hand.
 
         Raises
         ------
+        GradientError
+            When `backward` has left no gradient of any parameter since the last step.
         ShapeError
             When a parameter has no value yet.
         """
+        name = type(self).__name__
         if batch_size is not None:
             require(
                 batch_size > 0,
                 OptionError,
-                type(self).__name__,
+                name,
                 f"batch_size must be at least 1, got {batch_size}",
             )
+        arrays = {
+            place: as_handle(param, name)
+            for place, param in enumerate(self.params)
+            if asks_for_gradient(param)
+        }
+        newest = max((_handle.variable_of(a).turn for a in arrays.values()), default=0)
+        require(
+            newest > self.turn or ignore_stale_grad or not arrays,
+            GradientError,
+            name,
+            "no gradient has been left by backward since the last step",
+            "Call loss.backward() before each step; ignore_stale_grad=True takes the gradients as "
+            "they are.",
+        )
         lr, results = self.lr, []
         self.count += 1
+        self.turn = newest
         with autograd.pause():
-            for place, param in enumerate(self.params):
-                if getattr(param, "grad_req", "write") == "null":
-                    continue
-                array = as_handle(param, type(self).__name__)
-                results += self.update(place, param, array, lr, batch_size)
+            for place, array in arrays.items():
+                results += self.update(place, self.params[place], array, lr, batch_size)
         runtime.flush_step(results)
 
     def update(
@@ -162,16 +180,26 @@ class Optimizer:
     # ---- saving
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs: the step's number, the learning rate and the states."""
+        """Return what a resumed run needs.
+
+        That is the step's number, the learning rate, the states of the parameters, and the state of
+        `la.random.fast`, from which dropout draws.
+        """
         arrays = {}
         for place, (param, state) in enumerate(zip(self.params, self.kept, strict=True)):
             for name, whole in state.items():
                 seen = autograd.as_seen(whole, as_handle(param, type(self).__name__))
                 arrays[f"{place}.{name}"] = from_node(to_node(seen), False)
-        return {"kind": type(self).__name__, "count": self.count, "lr": self._lr, "arrays": arrays}
+        return {
+            "kind": type(self).__name__,
+            "count": self.count,
+            "lr": self._lr,
+            "random": random.get_state(),
+            "arrays": arrays,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was called.
+        """Go on where `state_dict` was called, with `la.random.fast` too where the state has it.
 
         Raises
         ------
@@ -213,7 +241,10 @@ class Optimizer:
                 name,
                 f"the state of parameter {place} has only {sorted(part)}",
             )
-        self.kept, self.count, self._lr = kept, int(state["count"]), float(state["lr"])
+        count, lr = int(state["count"]), float(state["lr"])
+        if "random" in state:
+            random.set_state(state["random"])
+        self.kept, self.count, self._lr = kept, count, lr
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `state_dict` to a safetensors file, whole or not at all.
@@ -224,7 +255,12 @@ class Optimizer:
             When it cannot be written.
         """
         state = self.state_dict()
-        texts = {"kind": state["kind"], "count": str(state["count"]), "lr": state["lr"].hex()}
+        texts = {
+            "kind": state["kind"],
+            "count": str(state["count"]),
+            "lr": state["lr"].hex(),
+            "random": "{key} {count}".format_map(state["random"]),
+        }
         save_arrays(path, state["arrays"], texts)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -240,12 +276,23 @@ class Optimizer:
             As `load_state_dict`.
         """
         arrays, texts = load_arrays(Path(path))
+        lacks = sorted({"kind", "count", "lr", "random"} - set(texts))
+        require(
+            not lacks,
+            DataError,
+            "load",
+            f"{os.fspath(path)} is no state of an optimiser: it lacks {', '.join(lacks)}",
+            "Parameters are read by the load of their module.",
+        )
         try:
             count, lr = int(texts["count"]), float.fromhex(texts["lr"])
-            kind = texts["kind"]
-        except (KeyError, ValueError) as error:
-            fail(DataError, "load", f"{os.fspath(path)} is no state of an optimiser ({error!r})")
-        self.load_state_dict({"kind": kind, "count": count, "lr": lr, "arrays": arrays})
+            key, draws = map(int, texts["random"].split())
+        except ValueError as error:
+            fail(DataError, "load", f"{os.fspath(path)} is no state of an optimiser: {error}")
+        numbers = {"key": key, "count": draws}
+        self.load_state_dict(
+            {"kind": texts["kind"], "count": count, "lr": lr, "random": numbers, "arrays": arrays}
+        )
 
 
 def zeros_as(node: Node) -> Array:

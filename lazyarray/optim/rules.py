@@ -19,6 +19,7 @@ class SGD(Optimizer):
     params : iterable of Parameter or array, or a mapping to them
     lr : float, default 0.01
     momentum : float, default 0
+        In [0, 1).
     weight_decay : float, default 0
     nesterov : bool, default False
         Look ahead by one step of momentum (Sutskever et al. 2013).
@@ -44,6 +45,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(params, lr, weight_decay, clip_gradient, lr_scheduler)
         require_number("SGD", "momentum", momentum, 0.0)
+        require(momentum < 1, OptionError, "SGD", f"momentum must be in [0, 1), got {momentum}")
         require(
             momentum > 0 or not nesterov, OptionError, "SGD", "nesterov needs a momentum above 0"
         )

@@ -128,12 +128,8 @@ def in_layout(x: Node, layout: str) -> Node:
 
 def unrecorded(function: Callable[[], Any]) -> Any:
     """What `function()` gives while nothing is recorded for a gradient."""
-    recorder = _ir.current()
-    outer, recorder.recording = recorder.recording, False
-    try:
+    with _ir.Scope(False, None):
         return function()
-    finally:
-        recorder.recording = outer
 
 
 # ---- dense and convolutional layers
@@ -499,7 +495,10 @@ def SoftmaxOutput(
         ignored = registry["equal"](target, ignore_label) if use_ignore else None
         if ignored is not None:
             target = registry["where"](ignored, 0, target)
-        target = registry["flat_index"](target, dims=data.shape[-1:])
+        error = (
+            f"SoftmaxOutput: a label is out of bounds, the classes are 0 to {data.shape[-1] - 1}"
+        )
+        target = registry["flat_index"](target, dims=data.shape[-1:], error=error)
         g = found - registry["one_hot"](target, data.shape[-1], data.dtype)
         if ignored is not None:
             g = registry["where"](registry["expand_dims"](ignored, -1), 0, g)
