@@ -443,14 +443,19 @@ cdef object inplace(str name, ArrayBase a, object other):
 cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
     """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
     check_writeable(a, op)
-    if not fits(result.shadow.shape, a.shadow.shape):
-        fail(ShapeError, op, f"non-broadcastable output operand with shape {a.shadow.shape} doesn't match the broadcast "
-             f"shape {result.shadow.shape}", "Write to an array of the result's shape.")
-    if not np.can_cast(result.shadow.dtype, a.shadow.dtype, "same_kind"):
-        fail(DTypeError, op, f"cannot cast output from {result.shadow.dtype!r} to {a.shadow.dtype!r} with casting rule "
-             "'same_kind'", "Use an output array of that dtype, or astype.")
+    check_output(a.shadow, result.shadow, op)
     write(a, node_of(result), op)
     return 0
+
+
+def check_output(out, result, str op):
+    """Raise what NumPy raises where an `out` of that shape and dtype cannot take the result."""
+    if not fits(result.shape, out.shape):
+        fail(ShapeError, op, f"non-broadcastable output operand with shape {out.shape} doesn't match the broadcast "
+             f"shape {result.shape}", "Write to an array of the result's shape.")
+    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
+        fail(DTypeError, op, f"cannot cast output from {result.dtype!r} to {out.dtype!r} with casting rule "
+             "'same_kind'", "Use an output array of that dtype, or astype.")
 
 
 def writeable(ArrayBase a, str op):

@@ -124,6 +124,7 @@ class Array(ArrayBase):
         if isinstance(out[0], ArrayBase):
             _record.store(out[0], result, ufunc.__name__)
         else:
+            _record.check_output(out[0], result, ufunc.__name__)
             np.copyto(out[0], _handle.peek_numpy(result), casting="same_kind")
         return out[0]
 

@@ -314,6 +314,8 @@ def test_ufuncs():
     assert x.tolist() == [6, 10, 14]
     with pytest.raises(TypeError):
         np.add(x, 0.5, out=np.zeros(3, int))
+    with pytest.raises(ValueError, match="non-broadcastable output"):
+        n += la.ones((1, 3))
     for unsupported in (
         lambda: np.add.reduce(x),
         lambda: np.add(x, x, where=np.ones(3, bool)),
