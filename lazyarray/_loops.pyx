@@ -203,10 +203,26 @@ def own_loop(str name, dtypes):
     return make_loop(fn, NULL, nin, len(dtypes) - nin, name, dtypes, None)
 
 
+def loop_at(uintptr_t address, str name, dtypes, int nin, owner=None):
+    """The inner loop at an address, which `owner` keeps there; `dtypes` are those of its `nin` inputs, then outputs."""
+    dtypes = tuple(np.dtype(d) for d in dtypes)
+    return make_loop(<LoopFn>address, NULL, nin, len(dtypes) - nin, name, dtypes, owner)
+
+
+cdef dict added = {}
+
+
+def add_loop(Loop loop):
+    """Let `find_loop` give this loop for its name and dtypes from now on."""
+    added[loop.name, loop.dtypes] = loop
+
+
 def find_loop(op, dtypes):
     """Our loop if there is one, else NumPy's or SciPy's; `op` is a ufunc or a name. None if there is none."""
     name = op if isinstance(op, str) else op.__name__
-    loop = own_loop(name, dtypes)
+    loop = added.get((name, tuple(np.dtype(d) for d in dtypes)))
+    if loop is None:
+        loop = own_loop(name, dtypes)
     if loop is not None:
         return loop
     if isinstance(op, str):

@@ -13,7 +13,7 @@ from lazyarray._ir import c_strides
 from lazyarray.dtypes import INTP
 
 from .fuse import Lowering, members
-from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Slot, Task
+from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Recipe, Slot, Task
 
 
 class Assignment:
@@ -176,10 +176,7 @@ class Assignment:
         args += program.targets
         if 0 in group.shape and group.update is not None:
             return
-        kernel = _loops.elementwise(
-            group.shape, program.inputs, program.outputs, program.registers, program.steps,
-            label=program.label(),
-        )  # fmt: skip
+        recipe = program.recipe()
         read_by = self.readers(program)
         if group.update is not None and not (
             self.lowering.covers(group.update) or self.on_empty(group.update)
@@ -188,7 +185,10 @@ class Assignment:
             read_by.setdefault(base, set()).add(base)
         reads = sorted(read_by)
         writes = sorted({slot for slot, _ in program.targets})
-        task = Task(kernel, None, args, reads, writes, group.nodes[-1], program.label())
+        task = Task(
+            recipe.kernel(), None, args, reads, writes, group.nodes[-1], program.label(),
+            recipe=recipe,
+        )  # fmt: skip
         if any(len(read_by[read]) < len(writes) for read in reads):
             task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
         self.tasks.append(task)
@@ -359,6 +359,15 @@ class ElementwiseProgram:
     def label(self) -> str:
         """The names of the steps."""
         return "+".join(self.names) if self.names else "copy"
+
+    def recipe(self) -> Recipe:
+        """What the kernel is made of."""
+        shape, inputs, outputs, label = self.group.shape, self.inputs, self.outputs, self.label()
+
+        def make(registers: list[int], steps: list[Any]) -> Any:
+            return _loops.elementwise(shape, inputs, outputs, registers, steps, label=label)
+
+        return Recipe(self.registers, self.steps, [register for register, _, _ in outputs], make)
 
     def leaves_group(self, node: int) -> bool:
         """Whether a value is wanted outside its group."""

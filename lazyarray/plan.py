@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,24 @@ class Group:
 
 
 @dataclass(slots=True)
+class Recipe:
+    """What a kernel with a program of loops is made of, so that it can be made of faster ones.
+
+    A step is (what, input registers, output registers); where `what` is a `Loop` the step may be
+    computed together with its neighbours, anything else stays where it is.
+    """
+
+    registers: list[int]  # item sizes
+    steps: list[Any]
+    results: list[int]  # registers that are read when all steps are done
+    make: Callable[[list[int], list[Any]], Any]  # (registers, steps) -> NativeKernel
+
+    def kernel(self) -> Any:
+        """Make the kernel of these very steps."""
+        return self.make(self.registers, self.steps)
+
+
+@dataclass(slots=True)
 class Task:
     """One push: a kernel with its operands, or a Python function."""
 
@@ -70,6 +89,7 @@ class Task:
     op: Any = None
     # for each read a bit set of the writes that depend on it; None: all on all
     depends: list[int] | None = None
+    recipe: Recipe | None = None
 
 
 @dataclass(slots=True)
