@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 STAMPS := $(VENV)/stamps
 BUILT := $(STAMPS)/built-$(LAZYARRAY_BUILD)
-SOURCES := setup.py $(wildcard lazyarray/*.pyx lazyarray/*.pxd lazyarray/native/*)
+SOURCES := setup.py $(wildcard lazyarray/*.pyx lazyarray/*.pxd lazyarray/native/* lazyarray/codegen/*.py)
 
 .PHONY: help build train test test-all test-slow-share lint bench clean
 

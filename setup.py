@@ -1,8 +1,12 @@
 """Extensions of lazyarray, and the one place where compiler directives and flags are set."""
 
+import importlib
 import os
 import platform
+import sys
 from glob import glob
+from pathlib import Path
+from types import ModuleType
 
 import numpy
 from Cython.Build import cythonize
@@ -37,6 +41,10 @@ MODULES = [
     "_engine",
     "_loops",
     "_blas",
+    "_bundle",
+    "_fused",
+    "_vmath",
+    "_trace",
     "_memory",
     "_ir",
     "_walk",
@@ -44,24 +52,45 @@ MODULES = [
     "_bind",
     "_handle",
     "_record",
+    "_jit",
 ]
 HEADERS = sorted(glob("lazyarray/native/*"))
+GENERATED = Path("build/generated")
+
+
+def generate() -> None:
+    """Write the loops of the scalar programs, where they have changed.
+
+    The folder is loaded as a package of its own: lazyarray's extensions are not there yet.
+    """
+    package = ModuleType("codegen")
+    package.__path__ = [os.path.abspath("lazyarray/codegen")]
+    sys.modules["codegen"] = package
+    operations = importlib.import_module("codegen.operations")
+    text = importlib.import_module("codegen.emit_c").source(operations.compiled())
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    header = GENERATED / "vmath_loops.hpp"
+    if not header.exists() or header.read_text() != text:
+        header.write_text(text)
 
 
 def extension(name: str) -> Extension:
     """Describe one of MODULES to the compiler."""
+    vector = name == "_vmath"
     return Extension(
         f"lazyarray.{name}",
         [f"lazyarray/{name}.pyx"],
-        depends=HEADERS,
-        include_dirs=[numpy.get_include(), "lazyarray/native"],
+        depends=[*HEADERS, *map(str, GENERATED.glob("*.hpp"))] if vector else HEADERS,
+        include_dirs=[numpy.get_include(), "lazyarray/native", str(GENERATED)],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=FLAGS,
+        # Vector code computes both sides of a select, also where one of them sets a flag.
+        extra_compile_args=[*FLAGS, "-fno-trapping-math"] if vector else FLAGS,
         extra_link_args=LINK,
         language="c++",
     )
 
 
+generate()
 setup(
     ext_modules=cythonize(
         [extension(name) for name in MODULES],

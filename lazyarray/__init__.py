@@ -36,13 +36,26 @@ from numpy import (
     uint64,
 )
 
-from lazyarray import autograd, data, functions, lift, metric, nn, optim, random, symbol
+from lazyarray import (
+    autograd,
+    data,
+    debug,
+    functions,
+    lift,
+    memory,
+    metric,
+    nn,
+    optim,
+    random,
+    symbol,
+)
 from lazyarray._engine import set_engine, set_workers
 from lazyarray.array import Array, array, asarray, from_dlpack, time, wait_all
 from lazyarray.array import evaluate as eval
 from lazyarray.autograd import functional_grad as grad
 from lazyarray.autograd import value_and_grad, vjp
 from lazyarray.device import Device, cpu, devices, gpu
+from lazyarray.explain import explain
 from lazyarray.functions import *  # noqa: F403
 from lazyarray.observers import (
     allclose,
@@ -54,6 +67,7 @@ from lazyarray.observers import (
     searchsorted,
     unique,
 )
+from lazyarray.jit import jit
 from lazyarray.runtime import stats
 
 __version__ = "0.1.0"
@@ -74,11 +88,13 @@ __all__ = [
     "complex128",
     "cpu",
     "data",
+    "debug",
     "devices",
     "dtype",
     "e",
     "euler_gamma",
     "eval",
+    "explain",
     "finfo",
     "flatnonzero",
     "float16",
@@ -93,6 +109,8 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "jit",
+    "memory",
     "metric",
     "nan",
     "newaxis",

@@ -1,25 +1,32 @@
 """Flush and wait: gather the pending graph, find or lower its plan, bind it."""
 
 # Design. A flush gathers what is pending, makes its key, and binds the plan found under it.
-# Guarded by `lock` (an RLock, taken with the GIL): from the walk to the last push. Lowering is plain Python and runs outside
+# Guarded by `lock` (re-entrant, taken with the GIL): from the walk to the last push. Lowering is plain Python and runs outside
 # it; afterwards the flush starts again and finds its plan. Nothing waits on the engine while holding it: admission comes
 # first. The cyclic collector is off inside, or a finalizer could flush in the middle of a walk.
 
 cimport cython
+from cpython.pythread cimport (
+    NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident,
+    PyThread_release_lock, PyThread_type_lock,
+)
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
+import gc
 import os
-import threading
+import warnings
 
 import numpy as np
 
-from lazyarray import _ir, _plan, schedule
+from lazyarray import _ir, _plan, schedule, tiers
 from lazyarray._engine cimport admit, var_wait
-from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, Type, leaf, recorder, settle
-from lazyarray._memory cimport foreign_buffer
+from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, Type, leaf, make, recorder, settle
+from lazyarray._memory cimport Buffer, fits_limit, foreign_buffer, no_memory, wait_busy
+from lazyarray._memory import NoRoom
 from lazyarray._plan cimport Plan, array_at, bind
-from lazyarray._walk cimport Walk, gather, gather_template, graph_of, key_of
+from lazyarray._trace cimport active, alive, spoil, watching
+from lazyarray._walk cimport Walk, forgo, gather, gather_template, graph_of, key_of, lend, take_back
 
 cimport numpy as cnp
 
@@ -32,16 +39,61 @@ cnp.import_array()
 cdef enum:
     PLAN_LIMIT = 1024
 
-cdef object lock = threading.RLock()
+
+@cython.final
+cdef class Lock:
+    """A re-entrant lock. Waiting for it lets go of the GIL; taking it when it is free makes no Python object."""
+
+    cdef PyThread_type_lock inner
+    cdef long owner
+    cdef Py_ssize_t depth
+
+    def __cinit__(self):
+        self.inner = PyThread_allocate_lock()
+        if self.inner == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyThread_free_lock(self.inner)
+
+    cdef void acquire(self) noexcept:
+        cdef long me = PyThread_get_thread_ident()
+        cdef PyThread_type_lock inner = self.inner
+        if not self.depth or self.owner != me:
+            if not PyThread_acquire_lock(inner, NOWAIT_LOCK):
+                with nogil:
+                    PyThread_acquire_lock(inner, WAIT_LOCK)
+            self.owner = me
+        self.depth += 1
+
+    cdef void release(self) noexcept:
+        self.depth -= 1
+        if not self.depth:
+            PyThread_release_lock(self.inner)
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *exception):
+        self.release()
+
+
+cdef Lock lock = Lock()
+cdef object forget_values = None    # memory.py: gives up values that can be computed again
+cdef int frugal = 0
 cdef dict plans = {}
+cdef dict variants = {}             # line -> plans made for what was recorded up to there
+cdef int VARIANTS = int(os.environ.get("LAZYARRAY_VARIANTS", "0"))     # 0: no warning
 cdef uint64_t clock = 0
 cdef Py_ssize_t n_flushes = 0, n_lowerings = 0, n_hits = 0
+cdef Py_ssize_t NO_HEAT = tiers.NO_HEAT
+cdef object inspector = None        # debug.py: runs the nodes of a flush one by one
 
 
 def fresh_lock():
     """In a forked child: the thread that held the lock is gone."""
     global lock
-    lock = threading.RLock()
+    lock = Lock()
 
 
 os.register_at_fork(after_in_child=fresh_lock)
@@ -56,6 +108,58 @@ cdef void remember(bytes key, Plan plan):
     plans[key] = plan
 
 
+cdef list complaints = tiers.complaints
+
+
+cdef int complain() except -1:
+    # The compiling thread's warnings, given by a thread of the user's.
+    while complaints:
+        message, site = complaints.pop()
+        file, _, line = (_plan.line_of(site) if site[0] is not None else "<unknown>:0").rpartition(":")
+        warnings.warn_explicit(message, RuntimeWarning, file, int(line))
+    return 0
+
+
+cdef list raw_sites(Walk* walk):
+    # Where each node was recorded.
+    cdef Py_ssize_t i
+    return [(<Node>walk.order[i]).raw_site for i in range(<Py_ssize_t>walk.order.size())]
+
+
+cdef list sites_of(Walk* walk, object program):
+    # Where the ops that a program's tasks are blamed on were recorded.
+    cdef list sites = raw_sites(walk)
+    return [sites[task.place] for task in program.tasks]
+
+
+cdef Plan lowered_plan(object graph, list sites):
+    # No lock is held: with LAZYARRAY_TIER=1 it waits for the compiler.
+    program = schedule.lower(graph)
+    tiers.improve(program, [sites[task.place] for task in program.tasks])
+    return Plan(program, graph)
+
+
+cdef int warm(Plan plan, Walk* walk) except -1:
+    # Before a run of a plan that has not been reported as hot; the caller holds the lock.
+    plan.heat += plan.cost + 1
+    if plan.heat >= plan.limit:
+        plan.limit = tiers.heated(plan.program, sites_of(walk, plan.program), plan.heat, swapper(plan))
+    elif not plan.runs:
+        plan.limit = tiers.HEAT
+        if plan.cost >= tiers.LOOK_HEAT:
+            tiers.look(plan.program, sites_of(walk, plan.program), swapper(plan))
+    plan.runs += 1
+    return 0
+
+
+def swapper(Plan plan):
+    """The function that gives a plan another kernel."""
+    def swap(index, kernel):
+        with lock:
+            plan.swap(index, kernel)
+    return swap
+
+
 cdef int flush_nodes(list targets, bint waiting) except -1:
     return flush_from(targets, None, waiting, False)
 
@@ -66,45 +170,165 @@ cdef int flush_live(Recorder rec) except -1:
 
 
 cdef int flush_from(list targets, Recorder live, bint waiting, bint together) except -1:
+    if inspector is not None:
+        return inspect_nodes(targets, live, together)
+    return flush_now(targets, live, waiting, together)
+
+
+cdef int inspect_nodes(list targets, Recorder live, bint together) except -1:
+    # The inspector gets what would run, oldest last, and has it run by `flush_uninspected`.
+    cdef Walk walk
+    cdef list nodes = []
+    cdef Py_ssize_t i
+    cdef bint collecting
+    with lock:
+        collecting = PyGC_Disable()
+        try:
+            if gather(&walk, targets, live, together):
+                nodes = [<object>walk.order[i] for i in range(<Py_ssize_t>walk.order.size() - 1, -1, -1)]
+        finally:
+            if collecting:
+                PyGC_Enable()
+    if nodes:
+        inspector(nodes)
+    return 0
+
+
+cdef int flush_now(list targets, Recorder live, bint waiting, bint together) except -1:
     global clock, n_flushes, n_lowerings, n_hits
     cdef Walk walk
     cdef Plan plan = None
     cdef bytes key
-    cdef object graph
+    cdef object graph, short
     cdef bint lowered = False, collecting
+    cdef int given_up = frugal
+    cdef Lock held = lock
+    if complaints:
+        complain()
     admit(1, 0)
     while True:
-        with lock:
-            collecting = PyGC_Disable()
-            try:
-                if not gather(&walk, targets, live, together):
+        short = None
+        held.acquire()
+        collecting = PyGC_Disable()
+        lend(&walk)
+        try:
+            if not gather(&walk, targets, live, together):
+                return 0
+            if given_up:
+                forgo(&walk, targets, live is not None)
+            key = key_of(&walk)
+            plan = plans.get(key)
+            if plan is not None:
+                n_flushes += 1
+                if not lowered:
+                    n_hits += 1
+                clock += 1
+                plan.used = clock
+                if plan.limit != NO_HEAT:
+                    warm(plan, &walk)
+                try:
+                    bind(plan, &walk, None, waiting, None)
                     return 0
-                key = key_of(&walk)
-                plan = plans.get(key)
-                if plan is not None:
-                    n_flushes += 1
-                    if not lowered:
-                        n_hits += 1
-                    clock += 1
-                    plan.used = clock
-                    bind(plan, &walk, None, waiting)
-                    return 0
+                except NoRoom as error:
+                    short = error
+            else:
                 graph = graph_of(&walk)
-            finally:
-                if collecting:
-                    PyGC_Enable()
-        plan = Plan(schedule.lower(graph), graph)
+                sites = raw_sites(&walk)
+        finally:
+            take_back(&walk)
+            if collecting:
+                PyGC_Enable()
+            held.release()
+        if short is not None:
+            given_up = make_room(short, given_up)
+            continue
+        plan = lowered_plan(graph, sites)
         n_lowerings += 1
         lowered = True
+        count_variant(sites[len(sites) - 1])
         with lock:
             remember(key, plan)
 
 
+cdef int count_variant(tuple site) except -1:
+    # Warns once of a line whose work needs ever new plans: its shapes change, or its structure.
+    cdef object count
+    if VARIANTS <= 0 or site[0] is None:
+        return 0
+    if len(variants) > PLAN_LIMIT:
+        variants.clear()
+    count = variants[site] = variants.get(site, 0) + 1
+    if count == VARIANTS + 1:
+        file, _, line = _plan.line_of(site).rpartition(":")
+        warnings.warn_explicit(
+            f"what ends here has been planned in {count} variants; each new shape or structure costs a plan",
+            RuntimeWarning, file, int(line),
+        )
+    return 0
+
+
+cdef int make_room(object short, int given_up) except -1:
+    # No lock is held. Tasks that end are waited for; then what is cheap to compute again is not kept, then no more held
+    # for gradients; then arrays in reference cycles go. Returns how far it had to go.
+    if wait_busy():
+        return given_up
+    if given_up == 1 and forget_values is not None and fits_limit(short.nbytes):
+        forget_values(short.needed)
+    elif given_up == 2:
+        gc.collect()
+    elif given_up > 2:
+        raise no_memory(short.what, short.where)
+    return given_up + 1
+
+
+cdef list bind_now(Plan plan, Walk* walk, list substitutes, bint waiting, object take):
+    # The caller holds the lock.
+    if plan.limit != NO_HEAT:
+        warm(plan, walk)
+    return bind(plan, walk, substitutes, waiting, take)
+
+
+cdef object runtime_lock():
+    return lock
+
+
+cdef object inspecting():
+    return inspector
+
+
+cdef list bind_again(Plan plan, Walk* walk, list substitutes):
+    # A compiled program on other leaves, once there is room for it.
+    cdef int given_up = 0
+    while True:
+        try:
+            with lock:
+                return bind_now(plan, walk, substitutes, False, None)
+        except NoRoom as error:
+            short = error
+        given_up = make_room(short, given_up)
+
+
+def set_frugal(bint on):
+    """Keep as little as for want of memory, whether there is any or not: for tests."""
+    global frugal
+    frugal = on
+
+
+def set_forget_values(function):
+    """Let `function(nbytes)` give up so many bytes of values that can be computed again."""
+    global forget_values
+    forget_values = function
+
+
 cdef int wait_node(Node node) except -1:
+    cdef Buffer buffer
+    if watching:
+        spoil("it looks at a value")
     if node.state == PENDING:
         flush_nodes([node], True)
     if node.state == ISSUED:
-        var_wait(node.buffer.var)
+        buffer = node.buffer        # held, so that its value is not given up meanwhile
+        var_wait(buffer.var)
     elif node.state == PLACEHOLDER:
         raise RuntimeError("an unbound Variable has no value; bind the Symbol first")
     return 0
@@ -124,12 +348,51 @@ cdef object numpy_view(Node node):
 
 def flush(list targets, waiting=False):
     """Run the pending nodes among `targets` and what they need; `waiting` says that they are read next."""
+    if watching and alive():
+        active().deferred.append((targets, False))
+        return
     flush_nodes(targets, waiting)
 
 
 def flush_step(list targets):
     """Run the pending nodes among `targets`, what they need, and what this thread has recorded on top of that."""
+    if watching and alive():
+        active().deferred.append((targets, True))
+        return
     flush_from(targets, None, False, True)
+
+
+def flush_uninspected(list targets):
+    """Run what is pending among `targets` and what they need, whoever inspects."""
+    flush_now(targets, None, True, False)
+
+
+def set_inspector(function):
+    """Let `function(nodes)` run the pending nodes of each flush, oldest last; None: as usual. Returns the one before."""
+    global inspector
+    before, inspector = inspector, function
+    return before
+
+
+def sketch(list targets):
+    """What a flush of `targets` would run: (graph, nodes, leaves, cached plan or None), or None. Nothing runs or changes."""
+    cdef Walk walk
+    cdef Py_ssize_t i
+    cdef bint collecting
+    with lock:
+        collecting = PyGC_Disable()
+        try:
+            if not gather(&walk, targets, None, False):
+                return None
+            return (
+                graph_of(&walk),
+                [<object>walk.order[i] for i in range(<Py_ssize_t>walk.order.size())],
+                [<object>walk.leaves[i] for i in range(<Py_ssize_t>walk.leaves.size())],
+                plans.get(key_of(&walk)),
+            )
+        finally:
+            if collecting:
+                PyGC_Enable()
 
 
 def wait(Node node):
@@ -207,18 +470,19 @@ cdef class Compiled:
         cdef Node node
         cdef bint pinned = False
         if self.plan is None:
-            self.plan = Plan(schedule.lower(self.graph), self.graph)
+            self.plan = lowered_plan(self.graph, raw_sites(&self.walk))
             self.graph = None
         targets = [each for each in values if (<Node>each).state == PENDING]
         if targets:
             flush_nodes(targets, False)
+        if inspector is not None:
+            return self.inspected(values)
         for each, place in self.leaves:
             node = substitute(<Node>each, <Node>(values[place] if place >= 0 else each))
             pinned = pinned or node.pinned
             substitutes.append(node)
         admit(1, 0)
-        with lock:
-            found = dict(bind(self.plan, &self.walk, substitutes, False))
+        found = dict(bind_again(self.plan, &self.walk, substitutes))
         results = [
             found[computed] if computed >= 0 else values[place] if place >= 0 else each
             for computed, place, each in self.outputs
@@ -227,6 +491,32 @@ cdef class Compiled:
             # Its memory is also seen from outside, where it may be written as soon as this returns.
             for each in found.values():
                 var_wait((<Node>each).buffer.var)
+        return results
+
+    cdef list inspected(self, list values):
+        # Recorded once more, each op with its own line, for the inspector to run one by one.
+        cdef Recorder rec = recorder()
+        cdef bint recording = rec.recording
+        cdef dict made = {}
+        cdef Node node, new
+        cdef list results
+        for each, place in self.leaves:
+            made[(<Node>each).serial] = substitute(<Node>each, <Node>(values[place] if place >= 0 else each))
+        rec.recording = False
+        try:
+            for each in self.order:
+                node = each
+                new = make(node.op, tuple([made[(<Node>n).serial] for n in node.inputs]), node.attrs, node.type, node.offset)
+                new.code = node.code
+                new.lasti = node.lasti
+                made[node.serial] = new
+        finally:
+            rec.recording = recording
+        results = [
+            made[(<Node>each).serial] if computed >= 0 else values[place] if place >= 0 else each
+            for computed, place, each in self.outputs
+        ]
+        flush_nodes(results, False)
         return results
 
 
@@ -238,6 +528,11 @@ def withdraw(uint64_t serial):
         node = <Node>at
         at = node.before
         settle(node)
+
+
+def buffer_of(Node node):
+    """The Buffer of an issued node, or None."""
+    return node.buffer
 
 
 def is_pinned(Node node):

@@ -5,7 +5,8 @@
 # in fixed pieces of k, whatever its tiles of rows and columns. A BLAS call's bits depend on its m, n, k, so its tiles of
 # rows are fixed by the shape, and it gets no product small enough for OpenBLAS's small-matrix or vector paths, which
 # give transposed operands other bits. A real product with one row or column is a dot product in 64-byte lanes.
-# SciPy's own OpenBLAS is set to one thread by the first product that needs it; NumPy's copy is another library.
+# SciPy's own OpenBLAS is set to one thread by the first product that needs it; NumPy's copy is another library and keeps
+# its threads (docs/decisions).
 
 import ctypes
 import math
@@ -156,21 +157,24 @@ def load_blas():
     if ROUTINES:
         return
     import scipy.linalg.cython_blas as cython_blas
+    from threadpoolctl import ThreadpoolController
 
-    try:
-        library = ctypes.CDLL(cython_blas.__file__)
-    except OSError:
-        library = None
-    for name in (
-        "scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_", "openblas_set_num_threads",
-        "openblas_set_num_threads64_", "bli_thread_set_num_threads", "MKL_Set_Num_Threads",
-    ):
-        # Searched in the libraries that SciPy's module itself depends on, so NumPy's own copy is never meant.
-        if hasattr(library, name):
-            getattr(library, name)(1)
-            break
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        if serves(library, cython_blas.__file__):
+            library.set_num_threads(1)
     for char, name in zip("fdFD", ("sgemm", "dgemm", "cgemm", "zgemm"), strict=True):
         ROUTINES[char] = cython_blas.__pyx_capi__[name]
+
+
+cdef bint serves(library, file) except -1:
+    """Whether a module calls this copy of a library: NumPy's wheel, for one, brings another copy than SciPy's."""
+    module = ctypes.CDLL(file)      # finds what the module's own dependencies define
+    for symbol in library.check_symbols:
+        if hasattr(module, symbol) and hasattr(library.dynlib, symbol):
+            mine, its = (ctypes.cast(getattr(each, symbol), ctypes.c_void_p).value for each in (module, library.dynlib))
+            if mine == its:
+                return True
+    return False
 
 
 cdef BlasGemm routine(object dtype) except *:
@@ -213,11 +217,12 @@ def route_of(dtype, batches, m, n, k):
         if m == 1 or n == 1:
             return VECTOR, tiles(max(m, n), flops * 8 / UNIT_FLOPS, 128), 1
         if flops <= BLAS_FLOPS or max(n, k) > LONGEST or isa() != "plain":
-            # Tiles of 240 rows and 768 columns or less, and where there is work for them, 16 or more. 64 columns are
-            # the widest panel of AVX-512; a unit packs its panels of B for itself, so more units along N pack no more.
+            # Tiles of 256 rows and 768 columns or less, and where there is work for them, 16 or more. 64 columns are the
+            # widest panel of AVX-512. A unit packs its panels of B for itself: more units along N pack no more of it.
             count = min(flops / UNIT_FLOPS, 16 / batches)
-            rows = max(-(-m // 240), tiles(m, count, 48))
-            return BLOCKED, rows, max(-(-n // 768), tiles(n, count / rows, 64))
+            rows = max(1, -(-m // 256))
+            columns = max(-(-n // 768), tiles(n, count / rows, 64))
+            return BLOCKED, max(rows, tiles(m, count / columns, 48)), columns
     elif dtype.char not in "FD" or m == 1 or n == 1 or flops <= BLAS_FLOPS or max(n, k) > LONGEST:
         count = flops * 2 / UNIT_FLOPS
         rows = tiles(m, count, 8)

@@ -29,6 +29,8 @@ cdef int var_poison(VarState* var, object error) except -1
 cdef int var_wait(VarState* var) except -1
 # Same, until no pending task reads or writes it.
 cdef int var_settle(VarState* var) except -1
+# Same, but a failure is left for whoever waits for its value.
+cdef int var_quiet(VarState* var) except -1
 
 # Waits, holding no lock, until the pending bounds (tasks, bytes) admit `tasks` more tasks of `nbytes` together.
 # Called with the GIL, before any runtime lock is taken. Inside a task it returns at once.

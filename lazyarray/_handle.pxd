@@ -1,3 +1,5 @@
+cimport cython
+
 from lazyarray._ir cimport Node
 
 cdef class Storage:
@@ -5,6 +7,7 @@ cdef class Storage:
     cdef Py_ssize_t pins
     cdef object variable
 
+@cython.no_gc
 cdef class Handle:
     cdef readonly Storage storage
     cdef object shadow
@@ -13,6 +16,7 @@ cdef class Handle:
     cdef readonly bint is_scalar
     cdef object __weakref__
 
+cdef int structure(Storage storage) noexcept
 cdef Node node_of(Handle a)
 cdef Handle wrap(Node node, bint is_scalar)
 cdef Handle view_of(Handle a, object shadow)

@@ -26,9 +26,11 @@ from lazyarray import _ir
 from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
 from lazyarray._engine cimport var_idle, var_settle, var_written
 from lazyarray._ir cimport (
-    CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, make, recorder, type_of, view_node,
+    CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, leaf_like, locate, make, recorder, type_of,
+    view_node,
 )
 from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
+from lazyarray._trace cimport active, alive, spoil, watching
 from lazyarray.dtypes import canonical
 from lazyarray.errors import ShapeError, fail
 
@@ -45,6 +47,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
+    TRACE_LIMIT = 100_000           # nodes of a traced call past which it is no trace any more
 
 cdef Py_ssize_t BYTE_LIMIT = <Py_ssize_t>1 << 30     # bytes of values,
 cdef double FLOP_LIMIT = 4e9        # and floating-point operations (about 20 ms on two cores)
@@ -52,6 +55,7 @@ cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
 cdef object array_class = None
 cdef object cut_short = None        # a weak reference to the array whose wait for a buffer Ctrl-C ended
 cdef tuple NO_ARGUMENTS = ()
+cdef object EXPORTED = True         # the owner of a buffer that may have been written from outside
 
 
 def install(cls):
@@ -60,6 +64,7 @@ def install(cls):
     array_class = cls
 
 
+@cython.no_gc
 cdef class Handle:
     """A Storage and a View."""
 
@@ -100,6 +105,7 @@ cdef object shadow_of(Type kind):
 
 @cython.final
 @cython.no_gc
+@cython.freelist(256)
 cdef class Storage:
     """The cell that an array and its views share."""
 
@@ -133,6 +139,8 @@ cdef Handle wrap(Node node, bint is_scalar):
     array.storage = storage
     array.shadow = shadow_of(node.type)
     array.is_scalar = is_scalar
+    if watching:
+        made(array, storage)
     if node.recorder is not None:
         if node.pinned:
             run_now(node)
@@ -143,15 +151,40 @@ cdef Handle wrap(Node node, bint is_scalar):
     return array
 
 
+cdef int touch(Handle a) except -1:
+    # A trace on this thread hears of the Storages it reads and writes,
+    if active() is not None:
+        active().touch(a.storage, a, a.storage.node.serial, structure(a.storage))
+    return 0
+
+
+cdef int structure(Storage storage) noexcept:
+    # What of a Storage decides how a call is recorded, besides its type.
+    cdef Node node = storage.node
+    return ((node.state == CONST) + 2 * (storage.variable is not None) + 8 * node.pinned + 4 * (
+        node.taped or node.released or (node.variable is not None and storage.variable is None)))
+
+
+cdef int made(Handle a, Storage storage) except -1:
+    # and of those it makes.
+    if active() is not None:
+        active().made(a, storage)
+    return 0
+
+
 cdef inline Node unpinned(Node node):
     # No Storage takes over memory that is also seen from outside.
     if node.pinned and node.state == ISSUED:
-        return leaf(node.type, copied(node))
+        return leaf_like(node, copied(node))
     return node
 
 
 cdef int relieve(Recorder rec, Node node) except -1:
     # A loop is cut at the same place in every turn, so that it finds its plan.
+    if watching and alive():
+        if rec.count < TRACE_LIMIT:
+            return 0
+        spoil("it records too much")
     if rec.cut_known and rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
         if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
             return 0
@@ -169,6 +202,8 @@ def cut():
 
 cdef int run_now(Node node) except -1:
     # It reads memory that is also seen from outside.
+    if watching:
+        spoil("it reads memory that is shared with NumPy")
     node.pinned = False
     flush_nodes([node], True)
     settle_buffer(node.buffer)
@@ -183,6 +218,9 @@ cdef int settle_buffer(Buffer buffer) except -1:
 cdef Node node_of(Handle a):
     """The value seen through the handle."""
     cdef Node node = a.storage.node
+    if watching:
+        touch(a)
+        node = a.storage.node
     if a.shadow is node.type.shadow:
         return node
     return view_node(node, a.shadow.shape, a.shadow.strides, a.offset, a.moving, a.shadow.dtype)
@@ -194,10 +232,14 @@ cdef Handle view_of(Handle a, object shadow):
     cdef Type kind = a.storage.node.type
     cdef uintptr_t at = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>shadow)
     out.storage = a.storage
+    if watching:
+        touch(a)
     if a.is_scalar:
         # Like a NumPy scalar, it has no memory that a view could share.
         out.storage = Storage.__new__(Storage)
         out.storage.node = a.storage.node
+    if watching:
+        made(out, out.storage if a.is_scalar else None)
     out.offset = <Py_ssize_t>(at - BASE)
     if shadow.size == 0:
         out.offset = 0
@@ -291,6 +333,8 @@ cdef int set_node(Storage storage, Node node) except -1:
         node.taped = False
         node.variable = storage.variable
     storage.node = unpinned(node)
+    if watching and active() is not None:
+        active().wrote(storage, storage.node.serial)
     return 0
 
 
@@ -302,6 +346,8 @@ cdef int check_writeable(Handle a, str op) except -1:
 
 cdef int write(Handle a, Node value, str op) except -1:
     """Replace what the handle sees by `value`, broadcast and cast."""
+    if watching:
+        touch(a)
     cdef Node node = a.storage.node, new
     cdef tuple shape = a.shadow.shape
     cdef bint whole
@@ -385,8 +431,9 @@ cdef int write_pinned(Handle a, Node value) except -1:
     wait_node(value)
     data = numpy_view(value).copy()
     if Py_REFCNT(<PyObject*>node) > 2:      # this variable and the Storage
-        fresh = leaf(node.type, node.buffer)
+        fresh = leaf_like(node, node.buffer)
         node.buffer = copied(node)
+        node.buffer.owner = EXPORTED
         fresh.pinned = True
         node.pinned = False
         fresh.variable = storage.variable
@@ -418,16 +465,10 @@ cdef int settle_free(Buffer buffer) except -1:
 
 cdef object real_view(Handle a, Node node):
     """The handle's View as an ndarray on the node's memory; the caller keeps the buffer alive."""
-    cdef cnp.npy_intp dims[64]
-    cdef cnp.npy_intp steps[64]
-    cdef int i
-    cdef tuple shape = a.shadow.shape, strides = a.shadow.strides
-    for i in range(len(shape)):
-        dims[i] = shape[i]
-        steps[i] = strides[i]
+    cdef cnp.ndarray shadow = a.shadow
     array = la_ndarray(
-        a.shadow.dtype, <int>len(shape), dims, steps, node.buffer.ptr + a.offset,
-        cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED,
+        a.shadow.dtype, cnp.PyArray_NDIM(shadow), cnp.PyArray_DIMS(shadow), cnp.PyArray_STRIDES(shadow),
+        node.buffer.ptr + a.offset, cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED,
     )
     cnp.PyArray_UpdateFlags(<cnp.ndarray>array, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
     return array
@@ -444,7 +485,7 @@ cdef int materialise(Storage storage) except -1:
         buffer = new_buffer(node.type.nbytes)
         settle_free(buffer)
         memcpy(buffer.ptr, node.number, node.type.nbytes)
-        fresh = leaf(node.type, buffer)
+        fresh = leaf_like(node, buffer)
         fresh.variable = storage.variable
         storage.node = fresh
     return 0
@@ -479,13 +520,14 @@ cdef object export(Handle a):
     node = storage.node
     if storage.pins == 0:
         if Py_REFCNT(<PyObject*>node) > 2 or Py_REFCNT(<PyObject*>node.buffer) > 1:
-            fresh = leaf(node.type, copied(node))
+            fresh = leaf_like(node, copied(node))
             fresh.variable = storage.variable
             storage.node = fresh
             node = fresh
         else:
             settle_buffer(node.buffer)
         node.pinned = True
+        node.buffer.owner = EXPORTED
     keep = Export.__new__(Export)
     keep.storage = storage
     keep.buffer = node.buffer
@@ -499,6 +541,13 @@ cdef object export(Handle a):
 
 def from_numpy(object source, bint is_scalar=False):
     """A new array with a copy of an ndarray's data, in its memory order."""
+    if watching:
+        spoil("it takes values from NumPy")
+    return from_data(source, is_scalar)
+
+
+def from_data(object source, bint is_scalar=False):
+    """`from_numpy` of data that nobody else has, and that is the same at every turn."""
     cdef Type kind
     cdef Buffer buffer
     cdef Handle array
@@ -508,18 +557,23 @@ def from_numpy(object source, bint is_scalar=False):
     if source.ndim > 1 and not source.flags.c_contiguous:
         order = memory_order(source)
         if order is not None:
-            array = from_numpy(np.ascontiguousarray(source.transpose(order), dtype))
+            array = from_data(np.ascontiguousarray(source.transpose(order), dtype))
             return view_of(array, array.shadow.transpose(np.argsort(order)))
     kind = type_of(source.shape, dtype)
     buffer = new_buffer(kind.nbytes)
     settle_free(buffer)
     array = wrap(leaf(kind, buffer), False)
+    if watching and active() is not None:
+        active().literals.add(array.storage.node.serial)
+    locate(array.storage.node)
     real_view(array, array.storage.node)[...] = source
     return array
 
 
 def alias_numpy(object source):
     """An array on an ndarray's own memory: both sides see each other's writes."""
+    if watching:
+        spoil("it shares memory with NumPy")
     cdef Type kind = type_of(source.shape, canonical(source.dtype, "asarray"))
     cdef Node node
     cdef Handle array
@@ -538,6 +592,21 @@ def alias_numpy(object source):
 
 # ---- what array.py builds on
 
+def start(tuple arrays, bint waiting=False):
+    """Compute arrays together, to be read next if `waiting`; False where one is something else, or a trace has to hear of it."""
+    cdef list nodes = []
+    if watching:
+        return False
+    for each in arrays:
+        if not isinstance(each, Handle):
+            return False
+        if (<Handle>each).storage.node.state == PENDING:
+            nodes.append((<Handle>each).storage.node)
+    if nodes:
+        flush_nodes(nodes, waiting)
+    return True
+
+
 def to_node(Handle a):
     """The value seen through the handle, as a Node."""
     return node_of(a)
@@ -545,6 +614,8 @@ def to_node(Handle a):
 
 def storage_node(Handle a):
     """The Node of the whole Storage behind the handle."""
+    if watching:
+        touch(a)
     return a.storage.node
 
 
@@ -578,6 +649,8 @@ def window(Handle a, tuple shape, tuple strides, Py_ssize_t offset):
 
 def set_writeable(Handle a, bint write):
     """Make a handle read-only, or writable again."""
+    if watching:
+        spoil("it makes an array read-only, or writable")
     shadow = a.shadow.view()
     shadow.flags.writeable = write
     a.shadow = shadow
@@ -595,6 +668,8 @@ def assign(Handle a, Node value, str op="setitem"):
 
 def replace(Handle a, Node value):
     """Let the handle's whole Storage hold another value of the same type."""
+    if watching:
+        touch(a)
     if value.type.shape != a.storage.node.type.shape or value.type.dtype is not a.storage.node.type.dtype:
         raise ShapeError(f"replace: a {value.type!r} cannot take the place of a {a.storage.node.type!r}")
     if a.storage.pins:
@@ -631,13 +706,15 @@ def variable_of(Handle a):
 
 def set_variable(Handle a, variable):
     """Mark the array's Storage as a variable (or not, with None)."""
+    if watching and active() is not None and id(a.storage) not in active().storages:
+        spoil("it asks for the gradient of an array from outside")
     cdef Node node = a.storage.node
     a.storage.variable = variable
     cdef bint shared = node.variable is not None or Py_REFCNT(<PyObject*>node) > 2      # by more than this and the Storage
     if variable is not None and (node.taped or node.state == CONST or shared):
         wait_node(node)
         materialise(a.storage)
-        node = leaf(a.storage.node.type, copied(a.storage.node))
+        node = leaf_like(a.storage.node, copied(a.storage.node))
         node.pinned = a.storage.node.pinned
         a.storage.node = node
     node.variable = variable

@@ -85,8 +85,10 @@ cdef Recorder recorder()
 cdef Node make(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset)
 cdef Node constant(object value, object dtype)
 cdef Node leaf(Type type, Buffer buffer)
+cdef Node leaf_like(Node node, Buffer buffer)
 cdef void issue(Node node, Buffer buffer) noexcept
 cdef void settle(Node node) noexcept
+cdef void locate(Node node) noexcept
 cdef Node view_node(Node base, tuple shape, tuple strides, Py_ssize_t offset, bint moving, object dtype)
 cdef tuple contiguous(tuple shape, Py_ssize_t itemsize)
 cdef tuple broadcast(tuple a, tuple b)

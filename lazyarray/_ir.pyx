@@ -21,6 +21,7 @@ import threading
 import numpy as np
 
 from lazyarray._memory cimport Buffer
+from lazyarray._trace cimport active, watching
 from lazyarray.dtypes import NUMBER, canonical
 from lazyarray.errors import DTypeError, ShapeError, fail
 
@@ -39,9 +40,11 @@ cdef extern from "Python.h":
     PyCodeObject* PyFrame_GetCode(PyFrameObject* frame)
     int PyFrame_GetLasti(PyFrameObject* frame)
     int PyCode_Addr2Line(PyCodeObject* code, int lasti)
+    Py_ssize_t Py_REFCNT(PyObject* o)
 
 cdef enum:
     TABLE_LIMIT = 200_000
+    REPEATED = 64           # ops that computing a value again may take
     WEAK_INT = 1
     WEAK_FLOAT = 2
     WEAK_COMPLEX = 3
@@ -53,11 +56,13 @@ cdef int64_t next_signature = 1
 cdef uint64_t next_serial = 1
 cdef int next_op = 1
 cdef dict inside = {}               # file name -> whether it belongs to lazyarray
+cdef object last_code = None        # the user's code object that recorded last
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
 cdef object threads = threading.local()
 
 registry = {}                       # op name -> Op or composite function; ops/ fills it
 operators = {}                      # Python operator name -> op; ops/ fills it
+cdef object number_class = None     # of numbers that are data while a call is traced
 cdef Py_ssize_t records = 0
 cdef Py_ssize_t tape_bytes = 0      # of values that have run and that a tape holds
 
@@ -100,6 +105,19 @@ cdef Type type_of(tuple shape, object dtype):
     return found
 
 
+cdef inline Type scalar_type(object dtype):
+    # Of numbers, which are made all the time.
+    if dtype is not scalar_last.dtype:
+        return other_scalar_type(dtype)
+    return scalar_last
+
+
+cdef Type other_scalar_type(object dtype):
+    global scalar_last
+    scalar_last = type_of((), dtype)
+    return scalar_last
+
+
 cdef int64_t signature(Op op, object attrs, Type type):
     global next_signature
     cdef tuple key = (op.id, attrs, type.id)
@@ -111,6 +129,10 @@ cdef int64_t signature(Op op, object attrs, Type type):
     next_signature += 1
     signatures[key] = next_signature
     return next_signature
+
+
+cdef object FLOAT32 = canonical("f4"), FLOAT64 = canonical("f8"), INT64 = canonical("i8")
+cdef Type scalar_last = type_of((), FLOAT64)    # the type of the number made last
 
 
 # ---- ops
@@ -146,159 +168,7 @@ def named(str name):
     return registry[name]
 
 
-cdef class ElementwiseOp(Op):
-    """An op on each element of its broadcast inputs; dtypes by `ufunc`, or by `resolver(*dtypes) -> (inputs, output)`."""
-
-    def __init__(self, str name, int nin, *, ufunc=None, resolver=None, bint dear=False, bint fallible=False):
-        Op.__init__(self, name, ELEMENTWISE, dear=dear, fallible=fallible)
-        self.nin = nin
-        self.ufunc = ufunc
-        self.resolver = resolver
-        self.resolved = {}
-
-    def __call__(self, *args):
-        if len(args) != self.nin:
-            raise TypeError(f"{self.name}: takes {self.nin} arrays, got {len(args)}")
-        return self.apply(args)
-
-    cdef Node apply1(self, Node a):
-        cdef tuple found = self.resolved.get(a.type.id)
-        if found is None:
-            return self.apply((a,))
-        if found[2] is not None:
-            return self.apply((a,))
-        return make_typed(self, (a,), <Type>found[0], <int64_t>found[1])
-
-    cdef Node apply2(self, object a, object b):
-        cdef tuple found
-        if type(a) is Node and type(b) is Node:
-            found = self.resolved.get(((<Node>a).type.id << 30) | (<Node>b).type.id)
-            if found is not None and found[2] is None:
-                return make_typed(self, (a, b), <Type>found[0], <int64_t>found[1])
-        return self.apply((a, b))
-
-    cdef Node apply(self, tuple args):
-        cdef list nodes = list(args)
-        cdef int64_t key = 0, number
-        cdef Py_ssize_t i
-        cdef tuple found
-        cdef object wide = None
-        for i in range(len(nodes)):
-            value = nodes[i]
-            if type(value) is Node:
-                number = (<Node>value).type.id
-            elif type(value) is int:
-                number = WEAK_INT
-            elif type(value) is float:
-                number = WEAK_FLOAT
-            elif type(value) is complex:
-                number = WEAK_COMPLEX
-            else:
-                value = strong(self, value)
-                nodes[i] = value
-                number = (<Node>value).type.id
-            if self.nin <= 2:
-                key = (key << 30) | number
-        if self.nin > 2:
-            wide = tuple([n.type.id if type(n) is Node else type(n) for n in nodes])
-            found = self.resolved.get(wide)
-        else:
-            found = self.resolved.get(key)
-        if found is None:
-            found = resolve(self, nodes)
-            if len(self.resolved) > TABLE_LIMIT:
-                self.resolved.clear()
-            self.resolved[key if wide is None else wide] = found
-        if found[2] is not None:
-            for i in range(len(nodes)):
-                dtype = found[2][i]
-                value = nodes[i]
-                if type(value) is not Node:
-                    nodes[i] = constant(value, dtype)
-                elif dtype is not (<Node>value).type.dtype:
-                    nodes[i] = cast(<Node>value, dtype)
-        return make_typed(self, tuple(nodes), <Type>found[0], <int64_t>found[1])
-
-
-cdef Node strong(Op op, object value):
-    if isinstance(value, (bool, np.generic)) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        if isinstance(value, (int, float, complex)) and not isinstance(value, (bool, np.generic)):
-            value = value + 0
-        array = np.asarray(value)
-        return constant(array[()], canonical(array.dtype, op.name))
-    if isinstance(value, (int, float, complex)):        # subclasses, such as IntEnum
-        return constant(value, np.result_type(value))
-    raise TypeError(f"{op.name}: expected a node or a number, got {type(value).__name__}")
-
-
-cdef tuple resolve(ElementwiseOp op, list values):
-    # (result type, signature, input dtypes or None where nothing has to be cast)
-    cdef tuple shape = ()
-    cdef list dtypes = []
-    cdef bint same = True
-    cdef Py_ssize_t i
-    for value in values:
-        if type(value) is Node:
-            dtypes.append((<Node>value).type.dtype)
-            try:
-                shape = broadcast(shape, (<Node>value).type.shape)
-            except ShapeError:
-                shapes = ", ".join([str(n.type.shape) for n in values if type(n) is Node])
-                fail(ShapeError, op.name, f"shapes {shapes} do not broadcast",
-                     "Extents must be equal or 1, counted from the last axis.")
-        else:
-            dtypes.append(type(value))
-    try:
-        if op.resolver is not None:
-            wanted, result = op.resolver(*dtypes)
-        else:
-            answer = op.ufunc.resolve_dtypes((*dtypes, *[None] * op.ufunc.nout))
-            wanted, result = answer[:op.nin], answer[op.nin]
-    except DTypeError:
-        raise
-    except TypeError as error:
-        names = ", ".join([getattr(d, "__name__", str(d)) for d in dtypes])
-        fail(DTypeError, op.name, f"not defined for dtypes {names} ({str(error).splitlines()[0]})",
-             "Convert with astype first.")
-    wanted = tuple([canonical(d, op.name) for d in wanted])
-    result = canonical(result, op.name)
-    op.check(wanted, result)
-    for i in range(len(values)):
-        if type(values[i]) is not Node or (<Node>values[i]).type.dtype is not wanted[i]:
-            same = False
-    found = type_of(shape, result)
-    return found, signature(op, None, found), None if same else wanted
-
-
-cdef tuple broadcast(tuple a, tuple b):
-    cdef Py_ssize_t i, n, lead, x, y
-    cdef list out
-    if a == b or len(b) == 0:
-        return a
-    if len(a) == 0:
-        return b
-    if len(a) < len(b):
-        a, b = b, a
-    n = len(a)
-    lead = n - len(b)
-    out = list(a)
-    for i in range(lead, n):
-        x = a[i]
-        y = b[i - lead]
-        if x != y:
-            if x == 1:
-                out[i] = y
-            elif y != 1:
-                raise ShapeError(f"shapes {a} and {b} do not broadcast")
-    return tuple(out)
-
-
-def broadcast_shapes(*shapes):
-    """The shape that all `shapes` broadcast to."""
-    cdef tuple out = ()
-    for shape in shapes:
-        out = broadcast(out, shape)
-    return out
+include "native/ir_elementwise.pxi"
 
 
 # ---- nodes
@@ -382,6 +252,8 @@ cdef class Node:
         """The number a constant node holds, as a NumPy scalar."""
         if self.state != CONST:
             return None
+        if watching and active() is not None:
+            active().looked(self.serial)
         return np.frombuffer(self.number[:self.type.itemsize], self.type.dtype)[0]
 
     def __repr__(self):
@@ -475,6 +347,7 @@ cdef inline double work(Node node) noexcept:
 
 cdef inline void capture(Node node, Recorder rec) noexcept:
     # The innermost frame outside lazyarray.
+    global last_code
     cdef PyFrameObject* frame
     cdef PyFrameObject* back
     cdef PyCodeObject* raw
@@ -486,8 +359,8 @@ cdef inline void capture(Node node, Recorder rec) noexcept:
     frame = PyEval_GetFrame()
     while frame != NULL:
         raw = PyFrame_GetCode(frame)
-        if not internal(raw):
-            node.code = <object>raw
+        if <PyObject*>raw == <PyObject*>last_code or not internal(raw):
+            node.code = last_code = <object>raw
             node.lasti = PyFrame_GetLasti(frame)
             Py_XDECREF(<PyObject*>raw)
             break
@@ -556,18 +429,18 @@ cdef Node constant(object value, object dtype):
     global next_serial
     cdef Node node = Node.__new__(Node)
     node.inputs = ()
-    node.type = type_of((), dtype)
+    node.type = scalar_type(dtype)
     node.state = CONST
     node.serial = next_serial
     next_serial += 1
     # The common dtypes by hand: the way through NumPy takes a microsecond.
-    if dtype.char == "d":
-        (<double*>node.number)[0] = value
-        return node
-    if dtype.char == "f" and (type(value) is float or (type(value) is int and -16777216 <= value <= 16777216)):
+    if dtype is FLOAT32 and (type(value) is float or (type(value) is int and -16777216 <= value <= 16777216)):
         (<float*>node.number)[0] = <float><double>value
         return node
-    if dtype.char == "l" and type(value) is int:
+    if dtype is FLOAT64:
+        (<double*>node.number)[0] = value
+        return node
+    if dtype is INT64 and type(value) is int:
         (<int64_t*>node.number)[0] = value
         return node
     cdef bytes raw = np.array(value, dtype).tobytes()
@@ -585,6 +458,14 @@ cdef Node leaf(Type type, Buffer buffer):
     node.serial = next_serial
     next_serial += 1
     return node
+
+
+cdef Node leaf_like(Node node, Buffer buffer):
+    """A leaf of the same type, from the same line."""
+    cdef Node out = leaf(node.type, buffer)
+    out.code = node.code
+    out.lasti = node.lasti
+    return out
 
 
 def placeholder(tuple shape, dtype):
@@ -621,6 +502,48 @@ def release_tape(Node node):
     node.taped = False
     if node.state == ISSUED:
         settle(node)
+
+
+cdef void locate(Node node) noexcept:
+    """Note the user's line as that of a value which no op has made."""
+    capture(node, recorder())
+
+
+cdef bint repeatable(Node node) noexcept:
+    # Whether its value can be computed again, cheaply, to the same bits.
+    cdef vector[PyObject*] todo
+    cdef Node at, source
+    cdef int left = REPEATED
+    todo.push_back(<PyObject*>node)
+    while not todo.empty():
+        at = <Node>todo.back()
+        todo.pop_back()
+        left -= 1
+        if left < 0 or at.op is None or at.op.dear or at.op.fallible:
+            return False
+        for each in at.inputs:
+            source = <Node>each
+            if source.state == PENDING:
+                todo.push_back(<PyObject*>source)
+            elif source.state == PLACEHOLDER:
+                return False
+            elif source.state == ISSUED and (source.buffer.size_class < 0 or source.buffer.owner is not None):
+                return False        # seen from outside, where it may have been written since
+    return True
+
+
+def forget_value(Node node):
+    """Give up a value that a tape holds and that is computed again when it is wanted; bytes that this frees."""
+    global tape_bytes
+    cdef Py_ssize_t freed
+    if (node.state != ISSUED or not node.taped or node.pinned or node.variable is not None or len(node.inputs) == 0
+            or node.buffer.size_class < 0 or Py_REFCNT(<PyObject*>node.buffer) != 1 or not repeatable(node)):
+        return 0
+    freed = node.buffer.capacity
+    tape_bytes -= node.type.nbytes
+    node.state = PENDING
+    node.buffer = None
+    return freed
 
 
 # ---- views

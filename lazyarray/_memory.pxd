@@ -6,7 +6,11 @@ cdef class Buffer:
     cdef Py_ssize_t capacity
     cdef int size_class         # -1: foreign memory, kept alive by owner
     cdef VarState* var
-    cdef object owner
+    cdef object owner           # of foreign memory; not None: its content may be written unseen
 
 cdef Buffer new_buffer(Py_ssize_t nbytes)
+cdef Buffer try_buffer(Py_ssize_t nbytes)
 cdef Buffer foreign_buffer(void* ptr, Py_ssize_t nbytes, object owner)
+cdef bint wait_busy() except -1
+cdef bint fits_limit(Py_ssize_t nbytes) noexcept
+cdef object no_memory(str what, str where)

@@ -48,9 +48,14 @@ cdef class Plan:
     cdef readonly list calls            # (function, attributes, arrays, op name) of Python tasks
     cdef readonly list labels           # bytes, for the event log
     cdef readonly object program
-    cdef Py_ssize_t cost
+    cdef readonly Py_ssize_t cost
+    cdef list retired                   # kernels that were replaced: frames may still run them
+    cdef Py_ssize_t heat                # ns that its kernels have taken, as estimated
+    cdef Py_ssize_t limit               # the heat at which tiers.py hears of it
+    cdef Py_ssize_t runs
+    cdef Py_ssize_t n_compiled          # tasks in tier 1
     cdef bint inline
     cdef uint64_t used
 
-cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting)
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object take)
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype)

@@ -14,12 +14,15 @@ from libcpp.vector cimport vector
 
 import numpy as np
 
+from lazyarray import tiers
 from lazyarray._engine cimport (
     NativeFinish, VarState, is_naive, push_native, push_python, var_idle, var_poison, var_poisoned, var_written,
 )
-from lazyarray._ir cimport CONST, Node, issue, leaf, settle
+from lazyarray._ir cimport CONST, Node, issue, leaf_like, settle
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
-from lazyarray._memory cimport Buffer, new_buffer
+from lazyarray._memory cimport Buffer, try_buffer
+from lazyarray._memory import NoRoom, capacity_of, size_text
+from lazyarray.errors import OutOfMemoryError
 from lazyarray._walk cimport Walk
 
 cimport numpy as cnp
@@ -32,6 +35,7 @@ cnp.import_array()
 cdef enum:
     INLINE_COST = 40_000        # ns of kernel time that are cheaper to run here than to hand over (9 us) and wait for
     RELEASE_COST = 5_000        # ns from which an inline run lets go of the GIL
+    SHARE_COST = 10_000         # ns of work that are worth a worker's waking: what a thread takes at once of a kernel
 
 # What the engine runs: one kernel with its pointers.
 cdef struct Call:
@@ -40,7 +44,7 @@ cdef struct Call:
     const void* params
     char** args
 
-cdef Py_ssize_t n_tasks = 0, n_inline = 0
+cdef Py_ssize_t n_tasks = 0, n_inline = 0, n_compiled = 0
 
 
 cdef int run_call(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
@@ -51,6 +55,13 @@ cdef int run_call(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
 cdef int finish_call(void* arg) noexcept nogil:
     cdef Call* call = <Call*>arg
     return call.finish(call.params, call.args)
+
+
+cdef Py_ssize_t share_of(NativeKernel kernel) noexcept:
+    # In multiples of its own grain, at which a kernel may be cut anywhere without a change of bits.
+    cdef Py_ssize_t grains = (kernel.extent + kernel.grain - 1) // kernel.grain
+    cdef double wanted = <double>grains * SHARE_COST / max(<double>kernel.cost, 1.0)
+    return kernel.grain * <Py_ssize_t>max(1.0, min(wanted, <double>grains))
 
 
 @cython.final
@@ -66,6 +77,8 @@ cdef class Plan:
         self.kernels = []
         self.calls = []
         self.labels = []
+        self.retired = []
+        self.limit = tiers.first_heat(program)
         self.program = program
         self.inline = True
         for each in program.slots:
@@ -114,10 +127,11 @@ cdef class Plan:
                 spec.finish = kernel.finish
                 spec.params = kernel.params
                 spec.extent = kernel.extent
-                spec.grain = kernel.grain
+                spec.grain = share_of(kernel)
                 self.cost += kernel.cost
                 self.kernels.append(kernel)
                 self.calls.append(None)
+                self.n_compiled += task.tier
                 if graph.ops[task.place].fallible:
                     self.inline = False
             self.tasks.push_back(spec)
@@ -125,6 +139,29 @@ cdef class Plan:
             kept.place = place
             kept.slot = index
             self.kept.push_back(kept)
+
+    def swap(self, Py_ssize_t index, NativeKernel kernel):
+        """Run a task's kernel in tier 1 from the next bind on; the caller holds the runtime's lock."""
+        cdef Spec* spec = &self.tasks[index]
+        task = self.program.tasks[index]
+        self.retired.append(self.kernels[index])
+        self.kernels[index] = task.kernel = kernel
+        spec.run = kernel.run
+        spec.finish = kernel.finish
+        spec.params = kernel.params
+        spec.extent = kernel.extent
+        spec.grain = share_of(kernel)
+        task.tier = 1
+        self.n_compiled += 1
+
+    @property
+    def peak_bytes(self):
+        """Memory that one run takes from the pool, in bytes: its results and its temporaries."""
+        cdef Py_ssize_t i, total = 0
+        for i in range(<Py_ssize_t>self.slots.size()):
+            if self.slots[i].leaf < 0:
+                total += <Py_ssize_t>capacity_of(self.slots[i].nbytes)
+        return total
 
 
 @cython.final
@@ -195,9 +232,10 @@ cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
     return la_ndarray(dtype, n, dims, steps, ptr, cnp.NPY_ARRAY_WRITEABLE)
 
 
-cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
-    # With `substitutes` (leaf nodes for a template's leaves) the template stays as it is and new leaves are returned.
-    global n_tasks, n_inline
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object take):
+    # With `substitutes` (leaf nodes for a template's leaves) the template stays as it is and new leaves are returned; before
+    # anything runs, `take` gets them, if it is not None.
+    global n_tasks, n_inline, n_compiled
     cdef Py_ssize_t n_slots = <Py_ssize_t>plan.slots.size(), n_args = <Py_ssize_t>plan.args.size()
     cdef Py_ssize_t n_calls = <Py_ssize_t>plan.tasks.size(), i, j, k
     cdef list buffers = [None] * n_slots
@@ -247,7 +285,9 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
                     frame.foreign = []
                 frame.foreign.append(buffer)
         else:
-            buffer = new_buffer(plan.slots[i].nbytes)
+            buffer = try_buffer(plan.slots[i].nbytes)
+            if buffer is None:
+                raise no_room(plan, walk, i)
             if var_poisoned(buffer.var) and var_idle(buffer.var):
                 var_written(buffer.var)     # the failure of the block's last owner
         buffers[i] = buffer
@@ -286,8 +326,11 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
         results = []
         for i in range(<Py_ssize_t>plan.kept.size()):
             raw = walk.order[plan.kept[i].place]
-            results.append((plan.kept[i].place, leaf((<Node>raw).type, <Buffer>buffers[plan.kept[i].slot])))
+            results.append((plan.kept[i].place, leaf_like(<Node>raw, <Buffer>buffers[plan.kept[i].slot])))
+        if take is not None:
+            take(results)
     n_tasks += n_calls
+    n_compiled += plan.n_compiled
     if waiting and plan.inline and plan.cost < INLINE_COST and not is_naive() and quiet(plan, slot_vars):
         n_inline += 1
         if plan.cost > RELEASE_COST:
@@ -299,7 +342,7 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
             if slot_vars[i] != NULL and plan.is_written[i]:
                 var_written(slot_vars[i])
         if failed >= 0:
-            out_of_memory(plan, failed, slot_vars)
+            out_of_memory(plan, walk, failed, slot_vars)
         return results
     for i in range(n_calls):
         spec = &plan.tasks[i]
@@ -329,6 +372,23 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting):
     return results
 
 
+cdef object no_room(Plan plan, Walk* walk, Py_ssize_t slot):
+    # Blames the op that writes the slot first.
+    cdef Py_ssize_t i, k, needed = plan.peak_bytes, nbytes = plan.slots[slot].nbytes
+    cdef Spec* spec
+    cdef Node node
+    for i in range(<Py_ssize_t>plan.tasks.size()):
+        spec = &plan.tasks[i]
+        for k in range(spec.first_write, spec.first_write + spec.n_writes):
+            if plan.vars[k] == slot:
+                node = <Node>walk.order[spec.place]
+                what = f"{node.op.name}: no memory for {size_text(nbytes)} on the way to {node.type!r}"
+                if needed > nbytes:
+                    what += f" ({size_text(needed)} with all that runs with it)"
+                return NoRoom(what, node.where, nbytes, needed)
+    return NoRoom(f"no memory for {size_text(nbytes)}", None, nbytes, needed)
+
+
 cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, object site):
     function, attributes, layouts, name = plan.calls[index]
     cdef list arrays = []
@@ -339,10 +399,12 @@ cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, object site)
     return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, site)
 
 
-cdef int out_of_memory(Plan plan, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
+cdef int out_of_memory(Plan plan, Walk* walk, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
     # An op that cannot fail on data has failed for want of memory; all that the plan writes is poisoned.
     cdef Py_ssize_t i
-    error = MemoryError(f"no memory for the working storage of {plan.labels[failed].decode()}")
+    cdef Node node = <Node>walk.order[plan.tasks[failed].place]
+    message = f"no memory for the working storage of {plan.labels[failed].decode()} on the way to {node.type!r}"
+    error = located(OutOfMemoryError, message, node.raw_site)
     for i in range(<Py_ssize_t>slot_vars.size()):
         if slot_vars[i] != NULL and plan.is_written[i]:
             var_poison(slot_vars[i], error)
@@ -379,4 +441,4 @@ cdef Py_ssize_t run_inline(Plan plan, Call* calls) noexcept nogil:
 
 def counters():
     """Counts since the process started."""
-    return {"tasks": n_tasks, "inline": n_inline}
+    return {"tasks": n_tasks, "inline": n_inline, "compiled_tasks": n_compiled}

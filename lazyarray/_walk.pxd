@@ -12,7 +12,12 @@ cdef extern from "walk.hpp":
         vector[char] kept
         vector[char] donatable
 
+    void swap "std::swap"(Walk& a, Walk& b) noexcept
+
+cdef void lend(Walk* walk) noexcept
+cdef void take_back(Walk* walk) noexcept
 cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1
+cdef void forgo(Walk* walk, list targets, bint live) noexcept
 cdef int gather_template(Walk* walk, list outputs) except -1
 cdef bytes key_of(Walk* walk)
 cdef object graph_of(Walk* walk)

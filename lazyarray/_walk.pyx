@@ -12,11 +12,15 @@ from libc.stdint cimport int64_t, uint64_t
 from libcpp.algorithm cimport sort as sort_pointers
 from libcpp.vector cimport vector
 
-from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, recorder
-from lazyarray.plan import Graph
+from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, recorder
+from lazyarray.plan import IN_STEP, Graph
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* o)
+
+cdef enum:
+    SPARE_NODES = 1 << 16
+    NEAR = 64       # nodes that are looked through for the views an update's value reads
 
 cdef uint64_t epoch = 1
 
@@ -26,13 +30,17 @@ cdef bint older(PyObject* a, PyObject* b) noexcept nogil:
 
 
 cdef void collect(Walk* walk, list targets) noexcept:
-    # Pending ancestors of the targets.
+    # The targets and their pending ancestors.
     cdef vector[PyObject*] stack
-    cdef PyObject* at
-    cdef Node node
     for target in targets:
         if (<Node>target).state == PENDING:
             stack.push_back(<PyObject*>target)
+    climb(walk, stack)
+
+
+cdef void climb(Walk* walk, vector[PyObject*]& stack) noexcept:
+    cdef PyObject* at
+    cdef Node node
     while not stack.empty():
         at = stack.back()
         stack.pop_back()
@@ -126,6 +134,31 @@ cdef bint add_readers(Walk* walk, Recorder rec) except -1:
     return True
 
 
+cdef bint in_step(Walk* walk, Py_ssize_t place):
+    # Whether an update's base is read, shortly before it, only through views that begin where the update does.
+    cdef Node node = <Node>walk.order[place]
+    cdef Node other, root
+    cdef Node base = node.inputs[0]
+    cdef bint found = False
+    cdef Py_ssize_t i, first = place - NEAR if place > NEAR else 0
+    if not node.attrs[2]:
+        return False
+    for i in range(place - 1, first - 1, -1):
+        other = <Node>walk.order[i]
+        if other is base:
+            return found
+        if other.op.kind != VIEW:
+            continue
+        root = other.inputs[0]
+        while root is not base and root.state == PENDING and root.op.kind == VIEW:
+            root = root.inputs[0]
+        if root is base:
+            if other.offset != node.offset or other.inputs[0] is not base:
+                return False
+            found = True
+    return found and first == 0
+
+
 cdef bytes key_of(Walk* walk):
     """The structure of the graph as bytes."""
     cdef vector[int64_t] key
@@ -137,7 +170,7 @@ cdef bytes key_of(Walk* walk):
     for i in range(<Py_ssize_t>walk.order.size()):
         at = walk.order[i]
         node = <Node>at
-        key.push_back(node.sig * 2 + walk.kept[i])
+        key.push_back((node.sig * 2 + walk.kept[i]) * 2 + (node.op.kind == UPDATE and in_step(walk, i)))
         for each in node.inputs:
             if (<Node>each).state == PENDING:
                 key.push_back((<Node>each).place)
@@ -183,7 +216,11 @@ cdef object graph_of(Walk* walk):
         at = walk.order[i]
         node = <Node>at
         ops.append(node.op)
-        attrs.append(node.attrs)
+        if node.op.kind == UPDATE and in_step(walk, i):
+            shape, strides, _, covers, dtype = node.attrs
+            attrs.append((shape, strides, IN_STEP, covers, dtype))
+        else:
+            attrs.append(node.attrs)
         kinds.append(node.type)
         inputs.append(tuple([
             (<Node>each).place if (<Node>each).state == PENDING else -1 - (<Node>each).place
@@ -216,11 +253,13 @@ cdef int add_dependants(Walk* walk, Recorder rec) except -1:
 
 
 cdef void collect_live(Walk* walk, Recorder rec) noexcept:
+    # Also what has been through a flush without being kept, where something recorded since wants it again.
+    cdef vector[PyObject*] stack
     cdef void* at = rec.oldest
     while at != NULL:
-        (<Node>at).mark = epoch
-        walk.order.push_back(<PyObject*>at)
+        stack.push_back(<PyObject*>at)
         at = (<Node>at).after
+    climb(walk, stack)
 
 
 cdef void renumber(Walk* walk) noexcept:
@@ -230,12 +269,62 @@ cdef void renumber(Walk* walk) noexcept:
     number(walk)
 
 
+cdef void forgo(Walk* walk, list targets, bint live) noexcept:
+    """Keep less: what is cheap stays pending, to be computed again when it is wanted. With `live`, ends of chains are kept."""
+    cdef Py_ssize_t i, n = <Py_ssize_t>walk.order.size()
+    cdef vector[char] wanted, costly, stays
+    cdef Node node
+    wanted.assign(n, live)
+    costly.assign(n, 0)         # to compute again, together with what it reads
+    stays.assign(n, 0)
+    if live:
+        for i in range(n):
+            for each in (<Node>walk.order[i]).inputs:
+                if (<Node>each).state == PENDING:
+                    wanted[(<Node>each).place] = 0
+    for target in targets:
+        if (<Node>target).state == PENDING:
+            wanted[(<Node>target).place] = 1
+    for i in range(n):
+        node = <Node>walk.order[i]
+        costly[i] = node.op.dear or node.op.fallible
+        for each in node.inputs:
+            if (<Node>each).state == PENDING and costly[(<Node>each).place]:
+                costly[i] = 1
+        if walk.kept[i] and (costly[i] or wanted[i]):
+            costly[i] = 0
+        elif walk.kept[i]:
+            walk.kept[i] = 0
+            stays[i] = 1
+    for i in range(n - 1, -1, -1):      # what stays pending reads its leaves again
+        if stays[i]:
+            for each in (<Node>walk.order[i]).inputs:
+                if (<Node>each).state != PENDING:
+                    walk.donatable[(<Node>each).place] = 0
+                elif not walk.kept[(<Node>each).place]:
+                    stays[(<Node>each).place] = 1
+
+
 cdef int check_bound(Walk* walk) except -1:
     cdef Py_ssize_t i
     for i in range(<Py_ssize_t>walk.leaves.size()):
         if (<Node>walk.leaves[i]).state == PLACEHOLDER:
             raise RuntimeError("a value that depends on an unbound Variable was asked for; bind the Symbol first")
     return 0
+
+
+cdef Walk spare                 # room of the last walk, for the next one
+
+
+cdef void lend(Walk* walk) noexcept:
+    """Give a new walk room; one within another gets none, and makes its own."""
+    swap(walk[0], spare)
+
+
+cdef void take_back(Walk* walk) noexcept:
+    """Keep a walk's room, unless it is much."""
+    if walk.order.capacity() <= SPARE_NODES:
+        swap(walk[0], spare)
 
 
 cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1:

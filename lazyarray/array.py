@@ -14,6 +14,7 @@ from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
+from lazyarray.number import Number
 from lazyarray.ops import indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -331,10 +332,17 @@ def array(
         canonical(data.dtype, "array")
         if wanted is not None and data.dtype != wanted:
             data = data.astype(wanted)
-        result = _handle.from_numpy(data)
+        result = imported(source, data)
     while result.ndim < ndmin:
         result = result[None]
     return result
+
+
+def imported(source: Any, data: np.ndarray) -> Array:
+    """An array of `data`, which was made of `source`."""
+    if isinstance(source, list | tuple | int | float | complex):
+        return _handle.from_data(data)
+    return _handle.from_numpy(data)
 
 
 def nested(source: Any) -> Any:
@@ -394,7 +402,7 @@ def foreign_operand(value: Any) -> Any:
     if isinstance(value, bool | np.generic):
         data = np.asarray(value)
         return _ir.scalar(data[()], canonical(data.dtype, "operand"))
-    if type(value) is Node:
+    if type(value) is Node or type(value) is Number:
         return value
     if isinstance(value, np.ndarray):
         return to_node(_handle.from_numpy(value))
@@ -403,7 +411,7 @@ def foreign_operand(value: Any) -> Any:
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         data = np.asarray(nested(value))
         if data.dtype.kind in "biufc":
-            return to_node(_handle.from_numpy(data))
+            return to_node(imported(value, data))
     return None
 
 
@@ -412,6 +420,8 @@ def node(value: Any) -> Node:
     if isinstance(value, ArrayBase):
         return to_node(value)
     found = foreign_operand(value)
+    if type(found) is Number:
+        return found.constant(np.result_type(found.kind))
     return to_node(array(value)) if found is None else found
 
 
@@ -426,6 +436,8 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
     if isinstance(value, bool | int | float | complex):
         if isinstance(value, complex) and dtype.kind != "c":
             raise TypeError(f"setitem: cannot convert a complex number to {dtype}")
+        if type(value) is Number:
+            return value.constant(dtype)
         return _ir.scalar(value, dtype)
     return node(value)
 
@@ -460,6 +472,11 @@ def taken_apart(target: Array, key: Any) -> tuple[Array, indexing.Index, list[No
     view = shadow(target)
     index = indexing.parse_index(view.shape, view.strides, key, nonzero)
     window = _handle.window(target, index.shape, index.strides, index.offset)
+    parts = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(part, np.ndarray | np.generic) for part in parts):
+        # Lists are the same at every call; what NumPy holds need not be.
+        literal = [_handle.from_data(x) if isinstance(x, np.ndarray) else x for x in index.arrays]
+        return window, index, [index_node(each) for each in literal]
     return window, index, [index_node(each) for each in index.arrays]
 
 
@@ -526,7 +543,8 @@ def evaluate(*arrays: Any) -> None:
 
     One flush computes them together on the engine, so what they share is computed once.
     """
-    runtime.flush([_handle.storage_node(a) for a in flatten(arrays)])
+    if not _handle.start(arrays):
+        runtime.flush([_handle.storage_node(a) for a in flatten(arrays)])
 
 
 def flatten(tree: Any) -> Iterator[Array]:
@@ -557,8 +575,9 @@ def wait_all(*trees: Any) -> None:
         _handle.cut()
         _engine.wait_all()
         return
-    found = list(flatten(trees))
-    evaluate(found)
+    found = tuple(flatten(trees))
+    if not _handle.start(found, True):
+        evaluate(*found)
     for each in found:
         each.wait()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,8 @@ from lazyarray._ir import c_strides
 from lazyarray.dtypes import INTP
 
 from .fuse import Lowering, members
-from .plan import EMPTY, NATIVE, VIEW, Access, Group, Program, Recipe, Slot, Task
+from .plan import EMPTY, NATIVE, Access, Group, Program, Slot, Task
+from .steps import Steps
 
 
 class Assignment:
@@ -69,6 +68,12 @@ class Assignment:
             return spare.pop()
         return self.new_slot(Slot(nbytes))
 
+    def scratch(self, nbytes: int) -> int:
+        """A slot for the current task alone."""
+        slot = self.fresh(nbytes)
+        self.free.setdefault(nbytes, []).append(slot)
+        return slot
+
     def slot(self, root: int) -> int:
         """The slot of a stored value; an empty value gets one when it is first wanted."""
         if root not in self.slot_of:
@@ -97,10 +102,10 @@ class Assignment:
     def emit(self, group: Group, turn: int) -> None:
         """Make the tasks of a group."""
         self.taken = {}
-        if group.kind == NATIVE:
+        if self.graph.ops[group.nodes[0]].kind == NATIVE and members(group) == group.nodes[:1]:
             self.emit_native(group.nodes[0], turn)
         else:
-            self.emit_elementwise(group, turn)
+            self.emit_steps(group, turn)
 
     def begin_update(
         self, place: int, base: int, turn: int, covers: bool, also: tuple[int, ...] = ()
@@ -164,62 +169,81 @@ class Assignment:
         """The slots among these that the engine has to order; constants never change."""
         return sorted({s for s in slots if not self.slots[s].const})
 
-    def emit_elementwise(self, group: Group, turn: int) -> None:
-        """Make the task of an elementwise program."""
-        program = ElementwiseProgram(self.lowering, group)
+    def emit_steps(self, group: Group, turn: int) -> None:
+        """Make the task of a program of steps."""
+        program = Steps(self.lowering, group)
         if group.update is not None:
             self.emit_update(program, group, turn)
         else:
             program.finish()
             self.place_outputs(program, turn)
-        args = [(self.slot(a.root), a.offsets) for a in program.operands]
-        args += program.targets
         if 0 in group.shape and group.update is not None:
             return
+        operands = [(self.slot(a.root), a.offsets) for a in program.operands]
+        both = operands, program.targets
+        args = [both[which][index] for which, index in program.kernel_arguments()]
         recipe = program.recipe()
+        kernel = recipe.kernel()
         read_by = self.readers(program)
+        writes = {slot for slot, _ in program.targets}
         if group.update is not None and not (
             self.lowering.covers(group.update) or self.on_empty(group.update)
         ):
-            base = self.slot_of[group.update]
-            read_by.setdefault(base, set()).add(base)
-        reads = sorted(read_by)
-        writes = sorted({slot for slot, _ in program.targets})
+            out = self.slot_of[group.update]
+            base = self.slot(self.lowering.access(self.graph.inputs[group.update][0]).root)
+            if group.around:
+                args += [(base, ()), (out, ())]
+            else:
+                base = out
+            read_by.setdefault(base, set()).add(out)
+        if kernel.scratch_bytes:
+            scratch = self.scratch(kernel.scratch_bytes)
+            args.append((scratch, ()))
+            writes.add(scratch)
+        reads, writes = sorted(read_by), sorted(writes)
         task = Task(
-            recipe.kernel(), None, args, reads, writes, group.nodes[-1], program.label(),
-            recipe=recipe,
-        )  # fmt: skip
+            kernel, None, args, reads, writes, group.nodes[-1], program.label(), recipe=recipe
+        )
         if any(len(read_by[read]) < len(writes) for read in reads):
             task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
         self.tasks.append(task)
 
-    def readers(self, program: ElementwiseProgram) -> dict[int, set[int]]:
+    def readers(self, program: Steps) -> dict[int, set[int]]:
         """For each slot that a program reads, the slots whose values depend on it."""
         slots = [self.slot(seen.root) for seen in program.operands]
         found: dict[int, set[int]] = {slot: set() for slot in self.vars(slots)}
-        for (register, _, _), (target, _) in zip(program.outputs, program.targets, strict=True):
+        for (register, *_), (target, _) in zip(program.outputs, program.targets, strict=True):
             for index, slot in enumerate(slots):
                 if slot in found and program.feeds[register] >> index & 1:
                     found[slot].add(target)
         return found
 
-    def emit_update(self, program: ElementwiseProgram, group: Group, turn: int) -> None:
+    def emit_update(self, program: Steps, group: Group, turn: int) -> None:
         """Let an update's value be written through its View."""
         place = group.update
         assert place is not None
-        _, strides, moving, covers, dtype = self.graph.attrs[place]
+        shape, strides, moving, covers, dtype = self.graph.attrs[place]
         old, value = self.graph.inputs[place]
+        base = self.lowering.access(old).root
+        if not (group.around or covers or self.on_empty(place) or self.dies(base, turn)):
+            # The old value lives on: what the update leaves of it is copied.
+            group.around = self.lowering.worth_copying(place, group)
         if group.nodes[0] == place:
             seen = self.lowering.access(value)
-            if seen.root == self.lowering.access(old).root:
+            if seen.root == base and not group.around:
+                group.around = self.lowering.worth_copying(place, group)
+            if seen.root == base and not group.around:
                 # What it reads may overlap what it writes: through a buffer of its own.
                 seen = self.detour(seen, place)
             register = program.load(seen)
         else:
             register = program.register_of[value]
-        out = self.begin_update(place, old, turn, covers)
+        if group.around:
+            out = self.fresh(self.graph.types[place].nbytes)
+        else:
+            out = self.begin_update(place, old, turn, covers)
         self.slot_of[place] = out
-        program.outputs.append((register, strides, dtype.itemsize))
+        program.outputs.append((register, shape, strides, dtype.itemsize))
         program.targets.append((out, (place,) if moving else ()))
         for node in group.nodes:
             if node != value and node != place and program.leaves_group(node):
@@ -245,7 +269,7 @@ class Assignment:
         self.slot_of[root] = out
         return Access(root, seen.shape, strides, (), size)
 
-    def place_outputs(self, program: ElementwiseProgram, turn: int) -> None:
+    def place_outputs(self, program: Steps, turn: int) -> None:
         """Give each result a slot.
 
         It is that of an input which dies here and is read in step with it, else a fresh one.
@@ -262,7 +286,7 @@ class Assignment:
                     and seen.itemsize == kind.itemsize
                     and self.slots[self.slot(seen.root)].nbytes == kind.nbytes
                     and seen.shape == kind.shape
-                    and program.safe_in_place(index, seen, position)
+                    and program.safe_in_place(index, node, position)
                 ):
                     slot = self.slot(seen.root)
                     self.taken[seen.root] = node
@@ -307,10 +331,9 @@ class Assignment:
             arrays = [(a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)]
             arrays.append((kind.shape, c_strides(kind.shape, kind.itemsize), kind.dtype))
         elif kernel.scratch_bytes:
-            scratch = self.fresh(kernel.scratch_bytes)
+            scratch = self.scratch(kernel.scratch_bytes)
             args.append((scratch, ()))
             writes.append(scratch)
-            self.free.setdefault(kernel.scratch_bytes, []).append(scratch)
         function = (op.function, attrs) if kernel is None else None
         self.tasks.append(Task(kernel, function, args, reads, writes, place, op.name, arrays, op))
 
@@ -319,178 +342,3 @@ def empty_task(reads: list[int], out: int, place: int, label: str) -> Task:
     """A task without work: an empty result still fails with what it depends on."""
     kernel = _loops.elementwise((0,), [(0, (1,), 1)], [(0, (1,), 1)], [1], [], label=label)
     return Task(kernel, None, [(out, ()), (out, ())], reads, [out], place, label)
-
-
-class ElementwiseProgram:
-    """The registers and steps of one elementwise kernel."""
-
-    def __init__(self, lowering: Lowering, group: Group) -> None:
-        self.lowering = lowering
-        self.group = group
-        self.graph = lowering.graph
-        self.inputs: list[tuple[int, tuple[int, ...] | None, int]] = []
-        self.outputs: list[tuple[int, tuple[int, ...], int]] = []
-        self.registers: list[int] = []
-        self.feeds: list[int] = []  # by register: bit set of the operands its value depends on
-        self.steps: list[Any] = []
-        self.operands: list[Access] = []
-        self.targets: list[tuple[int, tuple[int, ...]]] = []
-        self.written: list[tuple[int, int]] = []
-        self.register_of: dict[int, int] = {}
-        self.loaded: dict[Access, int] = {}
-        self.step_of: dict[int, int] = {}
-        self.names: list[str] = []
-        self.index_register: int | None = None
-        self.members = set(group.nodes)
-        self.spare: dict[int, list[int]] = {}
-        self.uses = self.count_uses()
-        for node in group.nodes:
-            if node != group.update:
-                self.compute(node)
-
-    def count_uses(self) -> dict[int, int]:
-        """How often the group reads each value."""
-        uses: dict[int, int] = {}
-        for node in self.group.nodes:
-            for source in self.graph.inputs[node]:
-                uses[source] = uses.get(source, 0) + 1
-        return uses
-
-    def label(self) -> str:
-        """The names of the steps."""
-        return "+".join(self.names) if self.names else "copy"
-
-    def recipe(self) -> Recipe:
-        """What the kernel is made of."""
-        shape, inputs, outputs, label = self.group.shape, self.inputs, self.outputs, self.label()
-
-        def make(registers: list[int], steps: list[Any]) -> Any:
-            return _loops.elementwise(shape, inputs, outputs, registers, steps, label=label)
-
-        return Recipe(self.registers, self.steps, [register for register, _, _ in outputs], make)
-
-    def leaves_group(self, node: int) -> bool:
-        """Whether a value is wanted outside its group."""
-        lowering = self.lowering
-        if lowering.graph.kept[node]:
-            return True
-        todo = [node]
-        while todo:
-            for user in lowering.users[todo.pop()]:
-                if lowering.graph.ops[user].kind == VIEW:
-                    if lowering.stored[user] or lowering.graph.kept[user]:
-                        return True
-                    todo.append(user)
-                elif (
-                    user not in self.members and user != self.group.update
-                ) or node not in lowering.graph.inputs[user]:
-                    return True
-        return False
-
-    def load(self, seen: Access) -> int:
-        """The register an operand is read into."""
-        found = self.loaded.get(seen)
-        if found is None:
-            found = len(self.registers)
-            self.registers.append(seen.itemsize)
-            self.feeds.append(1 << len(self.operands))
-            rank = len(self.group.shape)
-            strides = (0,) * (rank - len(seen.shape)) + tuple(
-                0 if extent == 1 else stride
-                for extent, stride in zip(seen.shape, seen.strides, strict=True)
-            )
-            self.inputs.append((found, strides, seen.itemsize))
-            self.operands.append(seen)
-            self.loaded[seen] = found
-        return found
-
-    def compute(self, node: int) -> None:
-        """Add the step of one node."""
-        graph = self.graph
-        op = graph.ops[node]
-        if op.kind == VIEW:
-            self.register_of[node] = self.load(self.lowering.copied[node])
-            return
-        if op.name == "iota":
-            self.register_of[node] = self.load_index()
-            return
-        sources = []
-        for source in graph.inputs[node]:
-            if source in self.register_of and source in self.members:
-                sources.append(self.register_of[source])
-            else:
-                sources.append(self.load(self.lowering.access(source)))
-        kinds = [self.lowering.type_of(s).dtype for s in graph.inputs[node]]
-        loop = op.loop(kinds, graph.types[node].dtype)
-        out = self.take_register(node)
-        self.register_of[node] = out
-        self.feeds[out] = reduce(or_, (self.feeds[source] for source in sources), 0)
-        self.step_of[node] = len(self.steps)
-        self.steps.append((loop, tuple(sources), (out,)))
-        self.names.append(op.name)
-        for source in graph.inputs[node]:
-            self.drop(source)
-
-    def load_index(self) -> int:
-        """The register of the flat index."""
-        if self.index_register is None:
-            self.index_register = len(self.registers)
-            self.registers.append(8)
-            self.feeds.append(0)
-            self.inputs.append((self.index_register, None, 8))
-        return self.index_register
-
-    def take_register(self, node: int) -> int:
-        """The register a node is computed into."""
-        size = self.graph.types[node].itemsize
-        spare = self.spare.get(size)
-        if spare and not self.leaves_group(node) and not self.feeds_update(node):
-            return spare.pop()
-        self.registers.append(size)
-        self.feeds.append(0)
-        return len(self.registers) - 1
-
-    def feeds_update(self, node: int) -> bool:
-        """Whether the group's update writes the value of this node."""
-        update = self.group.update
-        return update is not None and self.graph.inputs[update][1] == node
-
-    def drop(self, source: int) -> None:
-        """Count one use of a value as done; after the last, its register is free."""
-        if source not in self.step_of:
-            return
-        self.uses[source] -= 1
-        if (
-            not self.uses[source]
-            and not self.leaves_group(source)
-            and not self.feeds_update(source)
-        ):
-            size = self.graph.types[source].itemsize
-            self.spare.setdefault(size, []).append(self.register_of[source])
-
-    def finish(self) -> None:
-        """Add the outputs of a program without an update."""
-        for node in self.group.nodes:
-            if self.leaves_group(node):
-                self.add_output(node)
-
-    def add_output(self, node: int) -> None:
-        """Store the value of a node."""
-        kind = self.graph.types[node]
-        strides = c_strides(kind.shape, kind.itemsize)
-        self.outputs.append((self.register_of[node], strides, kind.itemsize))
-        self.written.append((node, self.step_of.get(node, -1)))
-
-    def safe_in_place(self, index: int, seen: Access, position: int) -> bool:
-        """Whether a result written at step `position` may overwrite operand `index`."""
-        if position < 0:
-            return False
-        for other in self.operands:
-            if other.root == seen.root and other is not seen:
-                return False
-        register = self.loaded[seen]
-        return all(
-            step <= position
-            for step, (_, sources, _) in enumerate(self.steps)
-            if register in sources
-        )

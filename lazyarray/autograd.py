@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle, _ir, autodiff
+from lazyarray import _handle, _ir, _trace, autodiff
 from lazyarray._handle import from_node, seen, shadow, storage_node, to_node
 from lazyarray._ir import Node, Scope
 from lazyarray._record import ArrayBase
@@ -92,8 +92,7 @@ class Gradient:
         """Write or add one gradient, which is recorded already."""
         if self.request == "add" and not self.fresh and self.array is not None:
             g = storage_node(self.array) + g
-        self.fresh = False
-        self.turn = next(turns)
+        self.done(self.left)
         if self.array is None:
             self.array = from_node(g, False)
         else:
@@ -101,10 +100,28 @@ class Gradient:
 
     def clear(self) -> None:
         """Let it be zeros, to which `add` need not add."""
-        self.fresh = True
+        self.done(self.cleared)
         if self.array is not None:
             with pause():
                 _handle.replace(self.array, full(self.array.shape, 0, self.array.dtype))
+
+    def done(self, change: Callable[[], None]) -> None:
+        """Change the state; every run of a call that is traced changes it, too."""
+        trace = _trace.current()
+        if trace is not None:
+            trace.conditions.setdefault((id(self), "fresh"), (self, self.fresh))
+            trace.conditions.setdefault((id(self), "request"), (self, self.request))
+            trace.effects.append(change)
+        change()
+
+    def left(self) -> None:
+        """Note that `backward` has left a gradient."""
+        self.fresh = False
+        self.turn = next(turns)
+
+    def cleared(self) -> None:
+        """Note that there is nothing to add to."""
+        self.fresh = True
 
 
 def attach_grad(self: Array, grad_req: str = "write") -> None:

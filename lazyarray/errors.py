@@ -39,8 +39,16 @@ class DeviceError(LazyArrayError, RuntimeError):
     """A device that is absent, or operands on different devices."""
 
 
+class NanError(LazyArrayError, FloatingPointError):
+    """A NaN that an operation made of operands without one, while `la.debug.nans` looks."""
+
+
 class GradientError(LazyArrayError, RuntimeError):
     """A gradient that does not exist, or whose tape has been released."""
+
+
+class OutOfMemoryError(LazyArrayError, MemoryError):
+    """A value for which the memory limit, or the system, has no room."""
 
 
 class EngineError(LazyArrayError, RuntimeError):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 from lazyarray._ir import c_strides
 
-from .plan import ELEMENTWISE, EMPTY, NATIVE, UPDATE, VIEW, Access, Graph, Group
+from . import passes
+from .plan import ELEMENTWISE, EMPTY, IN_STEP, NATIVE, UPDATE, VIEW, Access, Graph, Group
 
 GROUP_LIMIT = 48  # nodes in a group: registers of a block have to stay in cache
+PANEL_BYTES = 1 << 18  # of a value's part that is reduced and read again: a few have to fit the cache
+CROSSWISE = 1 << 15  # elements from which an operand is better copied than read across its rows
 
 
 class Lowering:
@@ -28,6 +33,7 @@ class Lowering:
         self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
         self.groups: list[Group] = []
         self.group_of: list[int] = [-1] * count
+        self.reduced: dict[tuple[Access, int, int], int] = {}  # what is reduced: its first reduction
 
     # ---- resolve
 
@@ -149,16 +155,18 @@ class Lowering:
     def fuse(self) -> None:
         """Put each stored node into a group."""
         graph = self.graph
+        fuses, reduces = passes.enabled("fuse"), passes.enabled("reductions")
         for place, op in enumerate(graph.ops):
             if not self.stored[place] or op.kind == EMPTY:
                 continue
             needs = self.sources(place)
-            if op.kind == ELEMENTWISE and not op.fallible:
-                group = self.joinable(place, needs)
-                if group is not None:
-                    self.join(group, place, needs)
+            if op.kind == ELEMENTWISE:
+                if fuses and not op.fallible and self.join_best(place, needs):
                     continue
-            elif op.kind == UPDATE and self.absorb(place, needs):
+            elif op.kind == UPDATE:
+                if fuses and self.absorb(place, needs):
+                    continue
+            elif reduces and op.kind == NATIVE and self.reduce(place, needs):
                 continue
             self.open_group(place, needs)
 
@@ -170,12 +178,16 @@ class Lowering:
                 found.add(self.group_of[source])
         return found
 
-    def read_roots(self, place: int) -> list[int]:
-        """The stored values that a node reads."""
+    def reads(self, place: int) -> list[Access]:
+        """How a node reads its operands."""
         copied = self.copied.get(place)
         if copied is not None:
-            return [copied.root]
-        return [self.access(source).root for source in self.graph.inputs[place]]
+            return [copied]
+        return [self.access(source) for source in self.graph.inputs[place]]
+
+    def read_roots(self, place: int) -> list[int]:
+        """The stored values that a node reads."""
+        return [seen.root for seen in self.reads(place)]
 
     def closure(self, groups: set[int]) -> int:
         """The bit set of these groups and all they need."""
@@ -202,48 +214,131 @@ class Lowering:
         self.groups.append(group)
         self.group_of[place] = group.number
 
-    def joinable(self, place: int, needs: set[int]) -> Group | None:
-        """The largest group among the node's inputs that may compute it as well."""
+    def join_best(self, place: int, needs: set[int]) -> bool:
+        """Let the largest group among a node's operands compute it as well."""
         shape = self.graph.types[place].shape
         best = None
-        for source in self.graph.inputs[place]:
-            if source < 0 or self.group_of[source] < 0 or not self.stored[source]:
+        for number in needs:
+            group = self.groups[number]
+            if best is not None and len(group.nodes) <= len(best.nodes):
                 continue
-            group = self.groups[self.group_of[source]]
-            if not self.can_take(group, shape):
+            line = is_line(group, shape)
+            if line is None or not self.has_room(group) or not self.fits(place, line, group):
                 continue
-            others = self.closure(needs - {group.number})
-            if others >> group.number & 1 or self.looks_into([place], group):
+            if self.closure(needs - {number}) >> number & 1:
                 continue
-            if best is None or len(group.nodes) > len(best.nodes):
+            # The reductions of a group do not wait for what only its lines need.
+            later = [n for n in needs if n != number and not group.needs >> n & 1] if line else ()
+            if all(self.mergeable(group, self.groups[n]) for n in later):
                 best = group
-        return best
+        if best is None:
+            return False
+        if is_line(best, shape):
+            best.lines.add(place)
+        self.join(best, place, needs)
+        return True
 
-    def looks_into(self, places: list[int], group: Group) -> bool:
-        """Whether one of `places` reads a value of `group` through a view.
-
-        Such a read asks for the stored value: it cannot join the group.
-        """
-        for place in places:
-            for source in self.graph.inputs[place]:
-                root = self.access(source).root
-                if root != source and root >= 0 and self.group_of[root] == group.number:
-                    return True
-            if place in self.copied:
-                root = self.copied[place].root
-                if root >= 0 and self.group_of[root] == group.number:
-                    return True
-        return False
-
-    def can_take(self, group: Group, shape: tuple[int, ...]) -> bool:
-        """Whether a group has room for elementwise nodes of this shape."""
+    def has_room(self, group: Group) -> bool:
+        """Whether a group may take more nodes."""
         return (
             group.kind == ELEMENTWISE
             and group.update is None
-            and group.shape == shape
             and len(group.nodes) < GROUP_LIMIT
             and not self.graph.ops[group.nodes[0]].fallible
         )
+
+    def fits(self, place: int, line: bool, group: Group) -> bool:
+        """Whether a node may read from registers all that it reads of a group's values."""
+        for seen in self.reads(place):
+            root = seen.root
+            if root >= 0 and self.group_of[root] == group.number:
+                if not self.in_register(seen, line, root in group.lines, group):
+                    return False
+        return True
+
+    def in_register(self, seen: Access, line: bool, root_line: bool, group: Group) -> bool:
+        """Whether an operand is a register of the kernel that computes it: whole, or a line spread.
+
+        `line` says whether its reader reads lines, `root_line` whether it is one.
+        """
+        if root_line and not line:
+            return self.turns_back(seen, group) and is_spread(seen, group)
+        if line != root_line:
+            return False
+        kind = self.graph.types[seen.root]
+        if not seen.whole or seen.itemsize != kind.itemsize:
+            return False
+        return seen.shape == kind.shape or (line and prod(seen.shape) == kind.size)
+
+    def reads_lines(self, place: int, group: Group) -> bool:
+        """Whether a node of a group reads lines: it computes with them, and does not make them."""
+        return place in group.lines and self.graph.ops[place].kind != NATIVE
+
+    def turns_back(self, seen: Access, group: Group) -> bool:
+        """Whether what is reduced stays in cache until its lines are known."""
+        _, red, inner = group.fold
+        return red * inner * seen.itemsize <= PANEL_BYTES and passes.enabled("rows")
+
+    def reduce(self, place: int, needs: set[int]) -> bool:
+        """Let a reduction be computed by the group that computes its operand, or its operand's others."""
+        graph = self.graph
+        if getattr(graph.ops[place], "reduces", None) is None:
+            return False
+        seen = self.access(graph.inputs[place][0])
+        if 0 in seen.shape or not seen.shape:
+            return False
+        attrs = dict(graph.attrs[place])
+        start, stop = attrs["start"], attrs["stop"]
+        for number in needs:
+            group = self.groups[number]
+            axes = self.axes_in(group, seen, start, stop)
+            if axes is not None and self.has_room(group) and not self.reads_across(group):
+                group.axes = axes
+                group.lines.add(place)
+                self.join(group, place, needs)
+                return True
+        first = self.reduced.get((seen, start, stop))
+        if first is not None and self.has_room(self.groups[self.group_of[first]]):
+            group = self.groups[self.group_of[first]]
+            group.nodes.append(place)
+            self.group_of[place] = group.number
+        else:
+            self.open_group(place, needs)
+            self.reduced[seen, start, stop] = place
+            group = self.groups[-1]
+            group.kind, group.shape, group.axes = ELEMENTWISE, seen.shape, (start, stop)
+        group.lines.add(place)
+        return True
+
+    def axes_in(
+        self, group: Group, seen: Access, start: int, stop: int
+    ) -> tuple[int, int] | None:
+        """The axes of a group's shape that a reduction of one of its values goes over."""
+        root = seen.root
+        if root < 0 or self.group_of[root] != group.number or root in group.lines:
+            return None
+        kind = self.graph.types[root]
+        if not seen.whole or seen.itemsize != kind.itemsize or prod(seen.shape) != kind.size:
+            return None
+        axes: tuple[int, int] | None = (start, stop)
+        if seen.shape != group.shape:
+            axes = same_axes(seen.shape, start, stop, group.shape)
+        return axes if group.axes is None or group.axes == axes else None
+
+    def reads_across(self, group: Group) -> bool:
+        """Whether a group reads a large operand across its rows, which is done in tiles."""
+        if prod(group.shape) < CROSSWISE:
+            return False
+        for place in group.nodes:
+            for seen in self.reads(place):
+                steps = [
+                    abs(stride)
+                    for extent, stride in zip(seen.shape, seen.strides, strict=True)
+                    if extent > 1 and stride
+                ]
+                if len(steps) > 1 and steps[-1] != min(steps):
+                    return True
+        return False
 
     def join(self, group: Group, place: int, needs: set[int]) -> None:
         """Add a node to a group, and merge with it the other groups that the node reads."""
@@ -252,12 +347,33 @@ class Lowering:
         self.group_of[place] = group.number
         for number in sorted(needs - {group.number}):
             other = self.groups[number]
-            if not self.can_take(other, group.shape) or not other.nodes:
-                continue
-            if len(other.nodes) + len(group.nodes) > GROUP_LIMIT:
-                continue
-            if not self.reachable(other, group) and not self.looks_into(group.nodes, other):
+            if other.nodes and self.mergeable(group, other):
                 self.merge(group, other)
+
+    def mergeable(self, group: Group, other: Group) -> bool:
+        """Whether one kernel can compute two groups."""
+        if not self.has_room(other) or len(other.nodes) + len(group.nodes) > GROUP_LIMIT:
+            return False
+        if other.shape != group.shape:
+            # The other one's elements may be the lines of this one.
+            if other.axes is not None or not is_line(group, other.shape):
+                return False
+            lines = set(other.nodes)
+        elif other.axes is None or group.axes is None or other.axes == group.axes:
+            lines = other.lines
+        else:
+            return False
+        if self.reachable(other, group):
+            return False
+        both = replace(group, axes=group.axes or other.axes)
+        for place in group.nodes:
+            line = self.reads_lines(place, group)
+            for seen in self.reads(place):
+                root = seen.root
+                if root >= 0 and self.group_of[root] == other.number:
+                    if place in self.copied or not self.in_register(seen, line, root in lines, both):
+                        return False
+        return True
 
     def reachable(self, start: Group, end: Group) -> bool:
         """Whether `end` needs `start` through a third group, or `start` needs `end`."""
@@ -281,6 +397,8 @@ class Lowering:
 
     def merge(self, group: Group, other: Group) -> None:
         """Move the nodes of one group to another."""
+        group.lines |= other.lines if other.shape == group.shape else set(other.nodes)
+        group.axes = group.axes or other.axes
         group.nodes = sorted(group.nodes + other.nodes)
         group.needs = (group.needs | other.needs) & ~(1 << other.number) & ~(1 << group.number)
         for place in other.nodes:
@@ -302,19 +420,64 @@ class Lowering:
         if value < 0 or not self.stored[value] or graph.kept[value] or self.group_of[value] < 0:
             return False
         group = self.groups[self.group_of[value]]
-        if not self.can_take(group, graph.attrs[place][0]) or graph.ops[value].kind != ELEMENTWISE:
+        if not self.has_room(group) or graph.ops[value].kind != ELEMENTWISE:
+            return False
+        if is_line(group, graph.attrs[place][0]) is not (value in group.lines):
             return False
         if self.read_by_others(value, place):
             return False
         base = self.access(old).root
-        for member in group.nodes:
-            if base in self.read_roots(member):
-                return False
+        if base >= 0 and self.group_of[base] == group.number:
+            return False
+        around = not self.reads_in_step(place, base, group)
+        if around and not self.worth_copying(place, group):
+            return False
         if self.closure(needs - {group.number}) >> group.number & 1:
             return False
         self.grow(group, self.closure(needs - {group.number}))
         group.update = place
+        group.around = around
         self.group_of[place] = group.number
+        return True
+
+    def reads_in_step(self, place: int, base: int, group: Group) -> bool:
+        """Whether a group reads of an update's base only the very elements that the update writes."""
+        graph = self.graph
+        shape, strides, moving, _, dtype = graph.attrs[place]
+        for member in group.nodes:
+            for seen in self.reads(member):
+                if seen.root != base:
+                    continue
+                if member in group.lines or group.shape != shape or seen.shape != shape:
+                    return False
+                if seen.strides != strides or seen.itemsize != dtype.itemsize:
+                    return False
+                if moving:
+                    views = [graph.inputs[view][0] for view in seen.offsets]
+                    if moving != IN_STEP or views != [graph.inputs[place][0]]:
+                        return False
+                elif seen.offsets:
+                    return False
+        return True
+
+    def worth_copying(self, place: int, group: Group) -> bool:
+        """Whether an update is best computed into a second buffer, with what lies around it copied.
+
+        Its runs along the last axis must be contiguous and ascend, and the part be no small one.
+        """
+        shape, strides, _, covers, dtype = self.graph.attrs[place]
+        if group.axes is not None or not passes.enabled("stencil"):
+            return False
+        if covers:
+            return True
+        size = dtype.itemsize
+        if 2 * prod(shape) * size < self.graph.types[place].nbytes:
+            return False
+        for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+            if extent > 1:
+                if stride < size or (size == dtype.itemsize and stride != size):
+                    return False
+                size = stride * extent
         return True
 
     def read_by_others(self, value: int, place: int) -> bool:
@@ -408,3 +571,45 @@ def members(group: Group) -> list[int]:
     if group.update is None or group.update == group.nodes[0]:
         return group.nodes
     return [*group.nodes, group.update]
+
+
+def is_line(group: Group, shape: tuple[int, ...]) -> bool | None:
+    """Whether a node of this shape computes lines of a group, or elements; None: neither."""
+    if shape == group.shape:
+        return False
+    if group.axes is not None:
+        outer, _, inner = group.fold
+        if prod(shape) == outer * inner:
+            return True
+    return None
+
+
+def is_spread(seen: Access, group: Group) -> bool:
+    """Whether an operand is a line repeated along the reduced axes of a group's shape."""
+    assert group.axes is not None
+    start, stop = group.axes
+    shape = group.shape
+    steps = c_strides(shape[:start] + shape[stop:], seen.itemsize)
+    wanted = steps[:start] + (0,) * (stop - start) + steps[start:]
+    rank = len(shape)
+    given = (0,) * (rank - len(seen.shape)) + tuple(
+        0 if extent == 1 else stride
+        for extent, stride in zip(seen.shape, seen.strides, strict=True)
+    )
+    return not seen.offsets and all(
+        extent == 1 or have == want
+        for extent, have, want in zip(shape, given, wanted, strict=True)
+    )
+
+
+def same_axes(
+    shape: tuple[int, ...], start: int, stop: int, other: tuple[int, ...]
+) -> tuple[int, int] | None:
+    """The axes of another shape of as many elements that are `start` to `stop` of this one."""
+    outer, red = prod(shape[:start]), prod(shape[start:stop])
+    for begin in range(len(other)):
+        if prod(other[:begin]) == outer:
+            for end in range(begin + 1, len(other) + 1):
+                if prod(other[begin:end]) == red:
+                    return begin, end
+    return None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from lazyarray._ir import c_strides
 
 ELEMENTWISE, VIEW, UPDATE, NATIVE, EMPTY = 1, 2, 3, 4, 5
+# For `moving` in an update's attributes: all views of its base so far begin where it does.
+IN_STEP = 2
 
 
 @dataclass(slots=True)
@@ -46,7 +49,11 @@ class Access:
 
 @dataclass(slots=True)
 class Group:
-    """What becomes one task: nodes of an elementwise program, or a single other node."""
+    """What becomes one task: nodes of a program over a shape, or a single other node.
+
+    A program computes elements. With `axes` it also reduces them to lines, computes with those,
+    and spreads them over the elements again.
+    """
 
     number: int
     nodes: list[int]
@@ -54,6 +61,16 @@ class Group:
     kind: int
     update: int | None = None
     needs: int = 0  # bit set of the groups it depends on, transitively
+    axes: tuple[int, int] | None = None  # from, to: what its reductions go over
+    lines: set[int] = field(default_factory=set)  # nodes with one value for each line of `axes`
+    around: bool = False  # the update is computed into a second buffer
+
+    @property
+    def fold(self) -> tuple[int, int, int]:
+        """The extents before, in and behind the reduced axes."""
+        assert self.axes is not None
+        start, stop = self.axes
+        return prod(self.shape[:start]), prod(self.shape[start:stop]), prod(self.shape[stop:])
 
 
 @dataclass(slots=True)
@@ -68,6 +85,7 @@ class Recipe:
     steps: list[Any]
     results: list[int]  # registers that are read when all steps are done
     make: Callable[[list[int], list[Any]], Any]  # (registers, steps) -> NativeKernel
+    uniform: list[int] = field(default_factory=list)  # registers of one element throughout
 
     def kernel(self) -> Any:
         """Make the kernel of these very steps."""
@@ -90,6 +108,8 @@ class Task:
     # for each read a bit set of the writes that depend on it; None: all on all
     depends: list[int] | None = None
     recipe: Recipe | None = None
+    tier: int = 0  # 1: the kernel has compiled loops
+    parts: list[Task] | None = None  # what a bundle runs; see bundle.py
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node
 from lazyarray.array import Array, asarray
 from lazyarray.errors import OptionError, fail, require
+from lazyarray.number import words
 from lazyarray.ops import random as ops
 from lazyarray.ops.define import as_index
 
@@ -87,6 +88,9 @@ class Keyed:
 
     def draw(self) -> tuple[int, int]:
         """The key and the number of a new draw, which nobody else gets."""
+        return words(self._next)
+
+    def _next(self) -> tuple[int, int]:
         with self._lock:
             self._count += 1
             return self._key, self._count

@@ -8,7 +8,7 @@ from typing import Any
 
 import lazyarray._bind as _bind
 import lazyarray._memory as _memory
-from lazyarray import _ir
+from lazyarray import _ir, simplify, tiers
 from lazyarray._ir import Node
 
 flush = _bind.flush
@@ -17,27 +17,39 @@ wait = _bind.wait
 value = _bind.value
 Compiled = _bind.Compiled
 
+# What `stats` counts; a floor above adds a function of its own.
+providers: list[Callable[[], dict[str, float]]] = [
+    _ir.counters,
+    _bind.counters,
+    simplify.counters,
+    tiers.counters,
+]
+
 
 def start(nodes: Iterable[Node]) -> None:
     """Let the engine compute these values; returns at once."""
     flush(list(nodes))
 
 
-def stats() -> dict[str, int]:
+def stats() -> dict[str, float]:
     """Count what has happened in this process.
 
     Returns
     -------
     dict
-        ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``plan_hits`` (flushes
-        that found their plan), ``plans`` (cached), ``tasks`` (bound), ``inline`` (plans run by the
-        thread that waited), ``bytes_allocated`` (in total), ``bytes_in_use``, ``bytes_peak``,
-        ``bytes_pooled``, ``tape_bytes`` (held by tapes).
+        ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``needless`` (ops that
+        lowering left out), ``plan_hits`` (flushes that found their plan), ``plans`` (cached),
+        ``tasks`` (bound), ``inline`` (plans run by the thread that waited), ``compiled_tasks``
+        (bound with compiled loops), ``compiled`` (loops made by the helper process),
+        ``compile_seconds`` (of its processor time), ``compile_failures``, ``cache_hits`` (loops
+        found on disk), ``swaps`` (kernels that got compiled loops while in use),
+        ``bytes_allocated`` (in total), ``bytes_in_use``,
+        ``bytes_peak``, ``bytes_pooled``, ``tape_bytes`` (held by tapes).
     """
     memory = _memory.stats()
+    counts = {name: count for provider in providers for name, count in provider().items()}
     return {
-        **_ir.counters(),
-        **_bind.counters(),
+        **counts,
         "bytes_allocated": memory["allocated"],
         "bytes_in_use": memory["in_use"],
         "bytes_peak": memory["peak"],

@@ -1,23 +1,34 @@
 """Lowering: a recorded graph becomes a plan. Runs once per structure; plans are cached by key.
 
-The passes, in order: `resolve` (which views are read in place, which are copied), `fuse`
-(elementwise nodes into groups, an update into the group that computes its value), `order` (readers
-of a buffer before the update that reuses it), `assign` (values to slots, by liveness and donation).
+The passes, in order: `simplify` (nothing is computed twice, or for nobody), `resolve` (which views
+are read in place, which are copied), `fuse` (elementwise nodes into groups, an update into the
+group that computes its value), `order` (readers of a buffer before the update that reuses it),
+`assign` (values to slots, by liveness and donation), `bundle` (small tasks that need nothing of
+each other into one), `share` (large slots that are never needed together into one).
 Nothing here knows data: offsets and numbers arrive at bind.
 """
 
 from __future__ import annotations
 
 from .assign import Assignment
+from .bundle import bundle
 from .fuse import Lowering
-from .plan import Graph, Program
+from .plan import Graph, Group, Program
+from .sharing import share
+from .simplify import simplify
 
-__all__ = ["Graph", "Program", "lower"]
+__all__ = ["Graph", "Program", "grouped", "lower"]
+
+
+def grouped(graph: Graph) -> tuple[Lowering, list[Group]]:
+    """Decide what becomes one task, in which order."""
+    lowering = Lowering(simplify(graph))
+    lowering.resolve()
+    lowering.fuse()
+    return lowering, lowering.order()
 
 
 def lower(graph: Graph) -> Program:
     """Make a plan for `graph`."""
-    lowering = Lowering(graph)
-    lowering.resolve()
-    lowering.fuse()
-    return Assignment(lowering).assign(lowering.order())
+    lowering, groups = grouped(graph)
+    return share(bundle(Assignment(lowering).assign(groups), graph))

@@ -16,6 +16,11 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 STARTED = pytest.StashKey[float]()
 
+# No helper process for kernels that happen to get hot: test_tiers.py compiles, and compares.
+os.environ.setdefault("LAZYARRAY_TIER", "0")
+# Every pass of lowering is checked to leave a well-formed graph.
+os.environ.setdefault("LAZYARRAY_DEBUG", "1")
+
 # A shell that starts jobs in the background has them ignore SIGINT; tests send it, to children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import lazyarray as la
-from lazyarray import _handle
+from lazyarray import _bind, _handle, tiers
 from lazyarray.errors import ShapeError
 
 WORD = re.compile(r"\b[ae]\d+\b")
@@ -228,6 +228,24 @@ def check(lines: list[str]) -> str | None:
             name = next(n for n in base if base[n] != result[n])
             return f"{mode}: {name} has other bits than threaded"
     return None
+
+
+def check_compiled(lines: list[str]) -> str | None:
+    """Run a program with compiled kernels; the first difference to tier 0, or None."""
+    results = []
+    for mode in ("0", "1"):
+        before = tiers.set_mode(mode)
+        _bind.clear_plans()
+        try:
+            ours = run_in("threaded", lines)
+        finally:
+            tiers.set_mode(before)
+            _bind.clear_plans()
+        with quiet():
+            results.append({name: bits(x) for name, x in ours.names.items()})
+    cold, hot = results
+    name = next((n for n in cold if cold[n] != hot.get(n)), None)
+    return None if name is None else f"{name} has other bits in tier 1 than in tier 0"
 
 
 def reduced(lines: list[str], failing: Callable[[list[str]], bool]) -> list[str]:

@@ -16,6 +16,7 @@ TWINS = {
     "OptionError": ValueError,
     "DeviceError": RuntimeError,
     "GradientError": RuntimeError,
+    "NanError": FloatingPointError,
     "EngineError": RuntimeError,
     "DataError": ValueError,
     "FileError": OSError,

@@ -13,14 +13,18 @@ PACKAGE = Path(__file__).parent.parent / "lazyarray"
 # Lowest floor first. A floor is a tuple of groups; a name is a file's stem or a folder (its native
 # headers aside). Files import from the floors below, and from their own group without a circle.
 TOWER = (
-    (("errors", "dtypes"),),
-    (("_engine",), ("_loops", "_blas")),
-    (("_ir", "_memory", "device"),),
+    (("errors", "dtypes", "passes"),),
+    (("_engine",), ("_loops", "_blas", "_bundle", "_fused", "_vmath")),
+    (("_ir", "_memory", "_trace", "number", "device"),),
     (("ops",), ("codegen",)),
-    (("autodiff",), ("schedule", "plan", "fuse", "assign")),
+    (
+        ("autodiff",),
+        ("schedule", "simplify", "validate", "plan", "fuse", "steps", "assign", "bundle", "sharing"),
+    ),
+    (("tiers",),),
     (("_walk", "_plan", "_bind", "runtime"),),
     (("_handle", "_record", "array", "observers", "lift", "functions", "random"),),
-    (("autograd", "jit"),),
+    (("autograd", "jit", "_jit", "tracer", "reach"), ("explain", "notation", "debug"), ("memory",)),
     (("nn", "optim", "metric", "data"), ("symbol",)),
     (("parallel", "onnx", "viz"),),
     (("testing", "__init__"),),

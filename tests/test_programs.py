@@ -6,6 +6,8 @@ import pytest
 import writer
 from hypothesis import strategies as st
 
+from lazyarray import tiers
+
 
 def compare(seed):
     """Check one program; what fails is made small and printed as source."""
@@ -34,6 +36,35 @@ def test_programs(seed):
 def test_many_programs(share):
     for seed in range(share, 30_000, 20):
         compare(seed)
+
+
+def compare_compiled(seed):
+    """Check that one program has the same bits in both tiers."""
+    lines = writer.write(seed)
+    if programs.check_compiled(lines):
+        small = programs.reduced(lines, lambda some: bool(programs.check_compiled(some)))
+        pytest.fail(f"seed {seed}\n" + "\n".join(small) + f"\n{programs.check_compiled(small)}")
+
+
+@pytest.fixture
+def kernels(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAZYARRAY_CACHE", str(tmp_path))
+    yield
+    tiers.state.service.stop()
+
+
+def test_compiled_programs(kernels):
+    before = tiers.counters()["compiled"]
+    for seed in range(40):
+        compare_compiled(seed)
+    assert tiers.counters()["compiled"] > before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", range(10))
+def test_many_compiled_programs(kernels, share):
+    for seed in range(share, 5000, 10):
+        compare_compiled(seed)
 
 
 def test_writer_is_a_function_of_its_seed():

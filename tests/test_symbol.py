@@ -10,7 +10,7 @@ import pytest
 from samples import SAMPLES
 
 import lazyarray as la
-from lazyarray import _engine, _ir, autograd, random, runtime
+from lazyarray import _engine, _ir, autograd, passes, random, runtime
 from lazyarray import symbol as S
 from lazyarray.errors import (
     DataError,
@@ -588,7 +588,14 @@ def labels_of(work, ex):
     return Counter(event.name for event in events if event.kind == "push")
 
 
-def test_forward_runs_once():
+@pytest.fixture
+def unbundled():
+    """Every task has a label of its own."""
+    with passes.chosen("-bundle"):
+        yield
+
+
+def test_forward_runs_once(unbundled):
     """A training pass runs nothing before backward; read before, it is not run again."""
     ex = lenet().simple_bind(data=(2, 14, 14, 1))
     ex.copy_params_from(params_of(lenet(), data=(2, 14, 14, 1)))

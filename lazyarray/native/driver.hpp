@@ -11,11 +11,15 @@
 
 namespace la {
 
+constexpr int kOperands = 32;  // of one loop
+
 struct OperandSpec {
     int reg;
     bool index;  // the flat C-order index, no memory
     std::vector<Py_ssize_t> strides;
     Py_ssize_t itemsize;
+    std::vector<Py_ssize_t> shape;  // of its own, of as many elements; empty: the kernel's
+    bool line = false;              // one element for each result of a reduction, see panels.hpp
 };
 struct StepSpec {
     LoopFn fn;
@@ -29,9 +33,14 @@ public:
                 const std::vector<OperandSpec>& outputs, const std::vector<Py_ssize_t>& registers,
                 const std::vector<StepSpec>& steps);
     int run(char** args, Py_ssize_t begin, Py_ssize_t end) const;
+    // The same with `memory_bytes()` of working storage from the caller.
+    void run_in(char* memory, char** args, Py_ssize_t begin, Py_ssize_t end) const;
+    Py_ssize_t memory_bytes() const { return scratch_bytes_; }
+    size_t outputs() const { return out_.size(); }
     Py_ssize_t extent = 1, grain = 1;
 
-private:
+protected:
+    Elementwise() = default;
     enum Kind { kContiguous, kScalar, kIndex, kStrided };
     struct Operand {
         Kind kind;
@@ -42,6 +51,8 @@ private:
         bool transposed = false;      // its columns are contiguous: moved in tiles
         Py_ssize_t tile_offset = 0;
         bool direct_writer = false;   // outputs: the value's last writer may write into the operand
+        bool line = false;
+        Py_ssize_t fill = 0;          // how many elements of a scalar a run needs
     };
     struct Argument { int value; Py_ssize_t step; };
     struct Step { LoopFn fn; void* data; int first, count; };
@@ -53,12 +64,14 @@ private:
                        const std::vector<StepSpec>& steps);
     void find_conflicts();
     void choose_tile();
-    void lay_out(const std::vector<Py_ssize_t>& registers);
+    void lay_out(const std::vector<Py_ssize_t>& registers, Py_ssize_t least = 256);
+    void start(Frame& f, char* memory, char** args, Py_ssize_t most) const;
     void block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
     void flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const;
     void tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const;
     bool copies() const { return steps_.empty() && in_.size() == 1 && out_.size() == 1 && in_[0].kind != kIndex; }
     char* place_input(Frame& f, size_t i, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
+    void place_output(Frame& f, size_t o, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
     static char* inside_run(const Operand& op, char* base, Py_ssize_t lo, Py_ssize_t count);
     static Py_ssize_t row_offset(const Operand& op, Py_ssize_t row);
 
@@ -85,13 +98,14 @@ inline Elementwise::Operand Elementwise::operand(const std::vector<Py_ssize_t>& 
     Operand op{};
     op.arg = arg;
     op.itemsize = spec.itemsize;
+    op.line = spec.line;
     Py_ssize_t w = spec.itemsize;
     op.unaligned = w == 2 || w == 4 || w == 8 ? (uintptr_t)w - 1 : w == 16 ? 7 : 0;
     if (spec.index) {
         op.kind = kIndex;
         return op;
     }
-    op.axes = merged(shape, spec.strides.data());
+    op.axes = merged(spec.shape.empty() ? shape : spec.shape, spec.strides.data());
     bool single = op.axes.size() == 1;
     if (single && (op.axes[0].extent == 1 || op.axes[0].stride == w)) op.kind = kContiguous;
     else if (single && op.axes[0].stride == 0) op.kind = kScalar;
@@ -164,13 +178,13 @@ inline void Elementwise::choose_tile() {
     for (Operand& op : out_) consider(op);
 }
 
-inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers) {
+inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers, Py_ssize_t least) {
     Py_ssize_t width = 0;  // bytes per element that a block keeps in cache
     for (Py_ssize_t w : registers) width += w;
     for (const Operand& op : in_) width += op.transposed ? op.itemsize * tile_rows_ : op.itemsize;
     for (const Operand& op : out_) width += op.transposed ? op.itemsize * tile_rows_ : op.itemsize;
     // Half of a small L2 cache.
-    block_ = std::clamp<Py_ssize_t>(262144 / std::max<Py_ssize_t>(width, 1), 256, 8192) & ~(Py_ssize_t)63;
+    block_ = std::clamp<Py_ssize_t>(262144 / std::max<Py_ssize_t>(width, 1), least, 8192) & ~(Py_ssize_t)63;
 
     state_bytes_ = padded((Py_ssize_t)(value_register_.size() * sizeof(char*) + in_.size() + out_.size()));
     Py_ssize_t at = state_bytes_;
@@ -188,6 +202,7 @@ inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers) {
     }
     for (Operand& op : in_) {
         op.offset = value_offset_[op.value];
+        op.fill = block_;
         // A scalar is filled once per run, so its register must survive the block.
         if (op.kind == kScalar && rewritten[value_register_[op.value]])
             op.offset = value_offset_[op.value] = reserve(block_ * op.itemsize);
@@ -252,28 +267,30 @@ inline char* Elementwise::place_input(Frame& f, size_t i, Py_ssize_t lo, Py_ssiz
     return reg;
 }
 
+inline void Elementwise::place_output(Frame& f, size_t o, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const {
+    const Operand& op = out_[o];
+    f.out_direct[o] = 0;
+    if (!op.direct_writer) return;
+    char* at = nullptr;
+    if (op.kind == kContiguous) {
+        at = f.args[op.arg] + lo * op.itemsize;
+        if ((uintptr_t)at & op.unaligned) at = nullptr;
+    } else if (row >= 0 && op.transposed) {
+        at = f.memory + op.tile_offset + row * block_ * op.itemsize;
+    } else {
+        at = inside_run(op, f.args[op.arg], lo, count);
+    }
+    f.out_direct[o] = at != nullptr;
+    f.at[op.value] = at ? at : f.memory + op.offset;
+}
+
 // One block, [lo, lo + count); `row` is its row in the current tile, or -1.
 inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const {
     for (size_t i = 0; i < in_.size(); i++) f.at[in_[i].value] = place_input(f, i, lo, count, row);
-    for (size_t o = 0; o < out_.size(); o++) {
-        const Operand& op = out_[o];
-        f.out_direct[o] = 0;
-        if (!op.direct_writer) continue;
-        char* at = nullptr;
-        if (op.kind == kContiguous) {
-            at = f.args[op.arg] + lo * op.itemsize;
-            if ((uintptr_t)at & op.unaligned) at = nullptr;
-        } else if (row >= 0 && op.transposed) {
-            at = f.memory + op.tile_offset + row * block_ * op.itemsize;
-        } else {
-            at = inside_run(op, f.args[op.arg], lo, count);
-        }
-        f.out_direct[o] = at != nullptr;
-        f.at[op.value] = at ? at : f.memory + op.offset;
-    }
+    for (size_t o = 0; o < out_.size(); o++) place_output(f, o, lo, count, row);
     for (const Step& step : steps_) {
-        char* args[16];
-        Py_ssize_t strides[16];
+        char* args[kOperands];
+        Py_ssize_t strides[kOperands];
         for (int a = 0; a < step.count; a++) {
             args[a] = f.at[arguments_[step.first + a].value];
             strides[a] = arguments_[step.first + a].step;
@@ -341,12 +358,10 @@ inline void Elementwise::tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const {
     }
 }
 
-inline int Elementwise::run(char** args, Py_ssize_t begin, Py_ssize_t end) const {
-    if (begin >= end) return 0;
-    Frame f;
+// `most` is the most elements that a scalar is read for at once.
+inline void Elementwise::start(Frame& f, char* memory, char** args, Py_ssize_t most) const {
     f.args = args;
-    f.memory = scratch(scratch_bytes_);
-    if (!f.memory) return kNoMemory;
+    f.memory = memory;
     f.at = (char**)f.memory;
     f.in_direct = (uint8_t*)(f.at + value_register_.size());
     f.out_direct = f.in_direct + in_.size();
@@ -355,14 +370,24 @@ inline int Elementwise::run(char** args, Py_ssize_t begin, Py_ssize_t end) const
         const Operand& op = in_[i];
         f.in_direct[i] = op.kind == kIndex || ((uintptr_t)args[op.arg] & op.unaligned) == 0;
         if (op.kind == kScalar)
-            move_run(op.itemsize, f.memory + op.offset, op.itemsize, args[op.arg], 0, std::min(block_, end - begin));
+            move_run(op.itemsize, f.memory + op.offset, op.itemsize, args[op.arg], 0, std::min(op.fill, most));
     }
     for (const Conflict& c : conflicts_)
         if (args[out_[c.output].arg] == args[in_[c.input].arg]) f.in_direct[c.input] = 0;
-    if (!columns_) {
-        flat(f, begin, end);
-        return 0;
-    }
+}
+
+inline int Elementwise::run(char** args, Py_ssize_t begin, Py_ssize_t end) const {
+    if (begin >= end) return 0;
+    char* memory = scratch(scratch_bytes_);
+    if (!memory) return kNoMemory;
+    run_in(memory, args, begin, end);
+    return 0;
+}
+
+inline void Elementwise::run_in(char* memory, char** args, Py_ssize_t begin, Py_ssize_t end) const {
+    Frame f;
+    start(f, memory, args, end - begin);
+    if (!columns_) return flat(f, begin, end);
     for (Py_ssize_t lo = begin; lo < end;) {
         Py_ssize_t in_row = lo % columns_;
         if (in_row || end - lo < columns_) {
@@ -375,7 +400,6 @@ inline int Elementwise::run(char** args, Py_ssize_t begin, Py_ssize_t end) const
         tile(f, lo, rows);
         lo += rows * columns_;
     }
-    return 0;
 }
 
 inline int run_elementwise(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {

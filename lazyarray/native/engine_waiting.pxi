@@ -243,6 +243,13 @@ cdef int var_settle(VarState* var) except -1:
     return end_var_wait(var)
 
 
+cdef int var_quiet(VarState* var) except -1:
+    if load(&var.pending):
+        wait_for(var, UNUSED)
+    reap()
+    return 0
+
+
 cdef int wait_for(VarState* var, Wish wish) except -1:
     cdef Waiter waiter
     if own_var(var):

@@ -138,8 +138,8 @@ template <class T>
 int run_blocked(const GemmParams& g, const T* a, const T* b, T* c, Range rows, Range columns) {
     ptrdiff_t m = rows.size(), n = columns.size(), fit = NEAR_A_BYTES / (m * ptrdiff_t(sizeof(T))) / CHAIN * CHAIN;
     fit = fit < CHAIN ? CHAIN : fit;
-    // Rows of A a page or more apart share few sets of a cache.
-    bool packs = g.k > fit || (n >= 256 && (g.a_col != 1 || g.a_row * ptrdiff_t(sizeof(T)) >= 4096));
+    // Rows of A a page or more apart share few sets of a cache. A packed A pays when several panels of B meet it.
+    bool packs = n >= 256 && (g.k > fit || g.a_col != 1 || g.a_row * ptrdiff_t(sizeof(T)) >= 4096);
     T* packed = nullptr;
     if (packs) {
         packed = static_cast<T*>(scratch<2>(size_t(m * (g.k < fit ? g.k : fit) + 1) * sizeof(T)));

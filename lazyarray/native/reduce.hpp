@@ -251,24 +251,28 @@ template <class T, class Op> struct TreeReduce {
 template <class T> struct Best { T value; int64_t index; };
 
 template <class T, class Op> struct ArgReduce {
-    // One column: a block is searched only if its extreme is better than the best so far.
+    // Elements [first, first + m) of a column, m <= kBlock: they are searched only if their extreme is better than the
+    // best so far. Whether later elements can be better still.
+    LA_INLINE bool search(const T* x, Py_ssize_t first, Py_ssize_t m, T* lanes, Best<T>& best) {
+        T extreme = x[0];
+        if (m >= kLanes) {
+            column_lanes<T, Op>(x, m, lanes);
+            fold_lanes<T, Op>(lanes, kLanes, 1);
+            extreme = lanes[0];
+        } else {
+            for (Py_ssize_t k = 1; k < m; k++) extreme = Op::join(extreme, x[k]);
+        }
+        if (first && !Op::better(extreme, best.value)) return true;
+        bool nan = is_nan(extreme);
+        Py_ssize_t i = 0;
+        while (nan ? !is_nan(x[i]) : less(x[i], extreme) || less(extreme, x[i])) i++;
+        best = {x[i], first + i};
+        return !nan;
+    }
     LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
         for (Py_ssize_t r = 0; r < n; r += kBlock) {
-            Py_ssize_t m = std::min(kBlock, n - r), i = 0;
-            const T* x = (const T*)Rows::stripe(rows, r, m);
-            T extreme = x[0];
-            if (m >= kLanes) {
-                column_lanes<T, Op>(x, m, lanes);
-                fold_lanes<T, Op>(lanes, kLanes, 1);
-                extreme = lanes[0];
-            } else {
-                for (Py_ssize_t k = 1; k < m; k++) extreme = Op::join(extreme, x[k]);
-            }
-            if (r && !Op::better(extreme, best.value)) continue;
-            bool nan = is_nan(extreme);
-            while (nan ? !is_nan(x[i]) : less(x[i], extreme) || less(extreme, x[i])) i++;
-            best = {x[i], r + i};
-            if (nan) return;
+            Py_ssize_t m = std::min(kBlock, n - r);
+            if (!search((const T*)Rows::stripe(rows, r, m), r, m, lanes, best)) return;
         }
     }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {

@@ -13,6 +13,7 @@ from lazyarray import autograd, random
 from lazyarray._handle import from_node, to_node
 from lazyarray.array import Array
 from lazyarray.errors import DataError, DTypeError, OptionError, ShapeError, fail, require
+from lazyarray.jit import jit
 
 from .files import load_arrays, save_arrays
 from .parameter import Buffer, Parameter
@@ -50,7 +51,34 @@ class Module:
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply `forward`."""
-        return self.forward(*inputs)
+        jitted = self.__dict__.get("_jitted")
+        return self.forward(*inputs) if jitted is None else jitted(*inputs)
+
+    def hybridize(self, active: bool = True) -> Self:
+        """Let calls run what an earlier call with inputs of the same types has recorded.
+
+        Parameters
+        ----------
+        active : bool, default True
+            False goes back to recording every call.
+
+        Returns
+        -------
+        Module
+            Itself.
+
+        Notes
+        -----
+        Calls give the same bits as without. As under `la.jit`, what `forward` does besides
+        computing on arrays (printing, counting) happens when it is recorded; a `forward` that looks
+        at values, and a call whose result is recorded for a gradient, is recorded every time. Apply
+        `la.jit` to a whole training step instead.
+        """
+        if active:
+            self.__dict__["_jitted"] = jit(self.forward)
+        else:
+            self.__dict__.pop("_jitted", None)
+        return self
 
     # ---- the tree
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle, autograd
+from lazyarray import _handle, _trace, autograd
 from lazyarray.array import Array, asarray
 from lazyarray.dtypes import canonical, is_inexact
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError, fail, require
@@ -129,6 +129,7 @@ class Parameter:
         self._adopt(np.asarray(init(rng, self.shape, self.axes)).astype(self.dtype))
 
     def _adopt(self, value: Any) -> None:
+        _trace.cannot("it gives a parameter its first value", again=True)
         with autograd.pause():
             self._array = asarray(value, copy=True)
         if self._grad_req != "null":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import lazyarray._loops as _loops
+import lazyarray._vmath  # noqa: F401  (find_loop gives its loops in place of NumPy's)
 from lazyarray._ir import ElementwiseOp, Node, Op, operators, registry, scalar
 from lazyarray.errors import AxisError, DTypeError, fail
 

@@ -11,6 +11,7 @@ from scipy.special import _ufuncs as special_ufuncs
 
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, cast, operators
+from lazyarray.number import fixed
 
 from .define import arrayop, as_node, composite, elementwise, result_dtype
 from .elementwise import (
@@ -88,6 +89,7 @@ def power(x1: Any, x2: Any) -> Node:
     derivative, also at base 0; that of the exponent is taken as 0 where the base is 0, and is NaN
     where it is negative.
     """
+    x1, x2 = fixed(x1), fixed(x2)
     kinds = [x.dtype if type(x) is Node else np.min_scalar_type(x) for x in (x1, x2)]
     if kinds[0].kind in "biu" and kinds[1].kind == "i":
         if type(x2) is int and type(x1) is Node and kinds[0].kind != "b":
@@ -150,6 +152,7 @@ def power_operator(x1: Any, x2: Any) -> Any:
 
     As in NumPy, the literals 2, 0.5, 1, 0 and -1 are square, sqrt, a copy, ones and reciprocal.
     """
+    x1, x2 = fixed(x1), fixed(x2)
     if type(x1) is not Node or type(x2) not in (int, float):
         return power(x1, x2)
     kind = x1.dtype.kind
@@ -271,14 +274,13 @@ def angle(z: Node, deg: bool = False) -> Node:
 
 # ---- special functions (SciPy)
 
-erf = unary(special.erf, "Error function of `x`.", error=CEPHES)
+erf = unary(special.erf, "Error function of `x`.")
 erfc = unary(special.erfc, "``1 - erf(x)``, accurate for large `x`.", error=CEPHES)
 erfinv = unary(special.erfinv, "Inverse of `erf`, for `x` between -1 and 1.", FLOAT, CEPHES)
 expit = unary(
     special.expit,
     "The logistic function ``1 / (1 + exp(-x))``.",
     FLOAT,
-    CEPHES,
 )
 logit = unary(special.logit, "Inverse of `expit`: ``log(x / (1 - x))``.", FLOAT, CEPHES)
 gammaln = unary(

@@ -2,8 +2,9 @@
 
 Arithmetic, extremes, comparisons, bits and complex parts; powers, exponentials, trigonometry and
 special functions are in elementary.py. Dtypes and values are NumPy's (or SciPy's): the ops run
-their ufuncs' inner loops. Complex cotangents follow the convention of the conjugate Wirtinger
-derivative: the rule of a holomorphic f is ``g * conj(f'(x))``.
+their ufuncs' inner loops, or our own of the same name (codegen/operations.py). Complex cotangents
+follow the convention of the conjugate Wirtinger derivative: the rule of a holomorphic f is
+``g * conj(f'(x))``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lazyarray import _ir
 from lazyarray._ir import Node, cast, operators
 from lazyarray.dtypes import BOOL, INTP, REAL_OF
 from lazyarray.errors import DTypeError, require
+from lazyarray.number import fixed
 
 from .define import (
     Elementwise,
@@ -33,7 +35,7 @@ REAL = "bool, integer or real floating"
 INTEGER = "bool or integer"
 INEXACT = "floating or complex; integers are converted as NumPy does"
 FLOAT = "real floating; integers are converted as NumPy does"
-LIBM = "As NumPy's: below 4 units in the last place."
+LIBM = "Below 4 units in the last place."
 
 
 def described(
@@ -352,6 +354,7 @@ class Comparison(Elementwise):
         try:
             return super().__call__(*args)
         except OverflowError:
+            args = tuple(fixed(x) for x in args)
             sides = [math.copysign(math.inf, x) if type(x) is int else 0.0 for x in args]
             (node,) = (x for x in args if type(x) is Node)
             return filled(bool(self.ufunc(*sides)), node, BOOL)

@@ -15,6 +15,7 @@ from lazyarray import _ir
 from lazyarray._ir import Node, cast
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import DTypeError, OptionError, fail, require
+from lazyarray.number import Word
 
 from .define import Elementwise, elementwise, zero_gradient
 from .elementary import log1p
@@ -47,6 +48,8 @@ BITS = {np.dtype(d): _philox("bits", d) for d in ("uint32", "uint64")}
 
 
 def _word(value: Any) -> Node:
+    if type(value) is Word:
+        return value.constant(UINT64)
     return value if type(value) is Node else _ir.scalar(np.uint64(int(value) & WORD), UINT64)
 
 

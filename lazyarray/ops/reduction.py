@@ -31,6 +31,8 @@ class Reduction(ArrayOp):
     carry `start` and `stop`: the axes they reduce.
     """
 
+    reduces: str  # its name in _loops
+
     def __call__(self, *args: Any, **attributes: Any) -> Node:
         """Record the reduction."""
         a, axes, keepdims, dtype = self.body(*args, **attributes)
@@ -68,6 +70,7 @@ class Scan(ArrayOp):
 def _reduction(name: str) -> Rule:
     def define(body: Rule) -> Reduction:
         op = Reduction(body, inplace=False, dear=True, fallible=False)
+        op.reduces = name
 
         @op.native
         def _(inputs: Sequence[Any], out: Any, layouts: Any, start: int, stop: int) -> Any:

@@ -15,6 +15,7 @@ from lazyarray.array import Array
 from lazyarray.errors import DataError, GradientError, OptionError, ShapeError, fail, require
 from lazyarray.nn.files import load_arrays, save_arrays
 from lazyarray.nn.parameter import Parameter, as_handle
+from lazyarray.number import live
 from lazyarray.ops.shaping import full
 
 from .schedule import Scheduler
@@ -44,6 +45,7 @@ class Optimizer:
     """
 
     states: tuple[str, ...] = ()
+    live_names = frozenset({"count", "number", "turn", "_lr"})  # data of a traced step
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class Optimizer:
         self.weight_decay = float(weight_decay)
         self.clip_gradient = None if clip_gradient is None else float(clip_gradient)
         self.lr_scheduler: Scheduler | Any = lr_scheduler
-        self.count = 0  # steps done
+        self.count = self.number = 0  # steps done; the step being recorded
         self.turn = 0  # of the newest gradient that a step has used
         self.kept: list[dict[str, Array]] = [{} for _ in self.params]
 
@@ -133,22 +135,32 @@ class Optimizer:
             for place, param in enumerate(self.params)
             if asks_for_gradient(param)
         }
-        newest = max((_handle.variable_of(a).turn for a in arrays.values()), default=0)
+        handles = list(arrays.values())
+        lr, number = live(lambda: self.begin(handles, ignore_stale_grad))
+        self.number, results = number, []
+        try:
+            with autograd.pause():
+                for place, array in arrays.items():
+                    results += self.update(place, self.params[place], array, lr, batch_size)
+        finally:
+            self.number = self.count
+        runtime.flush_step(results)
+
+    def begin(self, arrays: list[Array], ignore_stale_grad: bool) -> tuple[float, int]:
+        """Count a step, if there are new gradients; its learning rate and number."""
+        newest = max((_handle.variable_of(a).turn for a in arrays), default=0)
         require(
             newest > self.turn or ignore_stale_grad or not arrays,
             GradientError,
-            name,
+            type(self).__name__,
             "no gradient has been left by backward since the last step",
             "Call loss.backward() before each step; ignore_stale_grad=True takes the gradients as "
             "they are.",
         )
-        lr, results = self.lr, []
+        lr = self.lr
         self.count += 1
         self.turn = newest
-        with autograd.pause():
-            for place, array in arrays.items():
-                results += self.update(place, self.params[place], array, lr, batch_size)
-        runtime.flush_step(results)
+        return lr, self.count
 
     def update(
         self, place: int, param: Any, array: Array, lr: float, batch_size: int | None

@@ -7,6 +7,7 @@ from typing import Any
 
 from lazyarray._ir import Node, registry
 from lazyarray.errors import OptionError, require
+from lazyarray.number import applied
 
 from .optimizer import Optimizer, require_number
 
@@ -113,8 +114,8 @@ class Adam(Optimizer):
         """One step of Adam; the corrections of both biases are numbers."""
         mean = state[0] * self.beta1 + g * (1.0 - self.beta1)
         square = state[1] * self.beta2 + g * g * (1.0 - self.beta2)
-        rate = lr / (1.0 - self.beta1**self.count)
-        spread = 1.0 / math.sqrt(1.0 - self.beta2**self.count)
+        rate = lr / (1.0 - self.beta1**self.number)
+        spread = 1.0 / applied(math.sqrt, 1.0 - self.beta2**self.number)
         return [w - mean * rate / (registry["sqrt"](square) * spread + self.epsilon), mean, square]
 
 

@@ -1,0 +1,1 @@
+"""The programs of `benchmarks/arrays.py`, in every framework, and how they are measured."""

@@ -1,0 +1,378 @@
+# Design. Kernels that fuse elementwise programs with what is around them: reductions in the middle of a program (panels), at
+# its end (stream), and an update's part of a buffer with the rest of it (around). The ABI is that of _loops.
+# Invariants: a kernel's bits are those of its steps run one by one: each reduction follows the tree of native/reduce.hpp,
+# and each loop sees contiguous blocks, as in the block driver. A kernel is re-entrant; its params are read-only.
+# Memory: `params` is a C++ object owned by an Owned, beside the Loops whose data the kernel calls.
+# Without the GIL: run and finish. No Python object is touched there, no lock is taken.
+# A step is (what, input registers, output registers). Registers hold elements, or lines: one value for each result of a
+# reduction. `what` is a Loop (over elements), a LineLoop (over lines), a FoldStep (elements to lines) or SPREAD (lines to
+# elements).
+from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
+
+import numpy as np
+
+from lazyarray import _loops
+
+from lazyarray._loops cimport KernelFinish, KernelRun, Loop, LoopFn, NativeKernel
+
+cdef extern from "simd.hpp" namespace "la" nogil:
+    cdef struct Made:
+        KernelRun run
+        KernelFinish finish
+        void* params
+        void (*drop)(void*) noexcept nogil
+        Py_ssize_t extent
+        Py_ssize_t grain
+        Py_ssize_t scratch_bytes
+    const int kNoMemory
+
+cdef extern from "driver.hpp" namespace "la" nogil:
+    cdef cppclass OperandSpec:
+        int reg
+        cbool index
+        vector[Py_ssize_t] strides
+        Py_ssize_t itemsize
+        vector[Py_ssize_t] shape
+        cbool line
+    cdef cppclass StepSpec:
+        LoopFn fn
+        void* data
+        vector[int] inputs "in"
+        vector[int] outputs "out"
+
+cdef extern from "folds.hpp" namespace "la" nogil:
+    cdef cppclass Fold:
+        pass
+    Fold make_fold(int op, int via, int acc, int out) except +
+
+cdef extern from "panels.hpp" namespace "la" nogil:
+    cdef enum StepKind:
+        kElements
+        kLines
+        kFold
+        kSpread
+    cdef cppclass PanelStep:
+        StepSpec step
+        StepKind kind
+        Fold fold
+    Made make_panels(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
+                     const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
+                     const vector[Py_ssize_t]& registers, const vector[PanelStep]& steps) except +
+
+cdef extern from "stream.hpp" namespace "la" nogil:
+    cdef cppclass StreamFold:
+        Fold fold
+        int reg
+    Made make_stream(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
+                    const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
+                    const vector[Py_ssize_t]& registers, const vector[StepSpec]& steps,
+                    const vector[StreamFold]& folds, const vector[OperandSpec]& closing_inputs,
+                    const vector[OperandSpec]& closing_outputs, const vector[StepSpec]& closing_steps, int lines) except +
+
+cdef extern from "around.hpp" namespace "la" nogil:
+    Made make_around(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
+                     const vector[OperandSpec]& outputs, const vector[Py_ssize_t]& registers,
+                     const vector[StepSpec]& steps, Py_ssize_t nbytes) except +
+
+NUMBERS = {dtype: number for number, dtype in enumerate(_loops.DTYPES)}
+FOLD_NS = 0.08      # joining one element
+
+
+cdef class LineLoop:
+    """A loop over lines."""
+
+    cdef readonly Loop loop
+
+    def __init__(self, Loop loop):
+        self.loop = loop
+
+    def __repr__(self):
+        return f"<LineLoop {self.loop!r}>"
+
+
+cdef class FoldStep:
+    """A reduction of elements to lines: of `source`, whose dtype reduce_types gives, to `result`."""
+
+    cdef readonly str name
+    cdef readonly object source
+    cdef readonly object result
+    cdef int op, via, acc, out
+
+    def __init__(self, str name, source, result):
+        op, via, acc = _loops.reduce_types(name, source, result)
+        if via != source:
+            raise TypeError(f"{name} to {result} is joined in {via}, not in {source}")
+        self.name = name
+        self.source = source
+        self.result = result
+        self.op = _loops.REDUCE_OPS[op]
+        self.via = NUMBERS[via]
+        self.acc = NUMBERS[acc]
+        self.out = NUMBERS[result]
+
+    def __repr__(self):
+        return f"<FoldStep {self.name} {self.source} -> {self.result}>"
+
+
+class Spread:
+    """The step from lines to elements: each line's value at all the elements that it stands for."""
+
+    def __repr__(self):
+        return "<Spread>"
+
+
+SPREAD = Spread()
+
+
+cdef class Owned:
+    """Frees a kernel's params."""
+    cdef void* params
+    cdef void (*drop)(void*) noexcept nogil
+    cdef object also
+
+    def __dealloc__(self):
+        if self.params != NULL and self.drop != NULL:
+            self.drop(self.params)
+
+
+cdef NativeKernel wrap(Made made, str label, Py_ssize_t n_args, double cost, object also):
+    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
+    cdef Owned owned = Owned.__new__(Owned)
+    owned.params = made.params
+    owned.drop = made.drop
+    owned.also = also
+    kernel.owned = owned
+    kernel.run = made.run
+    kernel.finish = made.finish
+    kernel.params = made.params
+    kernel.extent = made.extent
+    kernel.grain = max(made.grain, 1)
+    kernel.scratch_bytes = made.scratch_bytes
+    kernel.n_args = <int>n_args
+    kernel.cost = <Py_ssize_t>cost
+    kernel.errors = {kNoMemory: (MemoryError, "no memory for a kernel's working storage")}
+    kernel.label = label
+    return kernel
+
+
+cdef OperandSpec operand(object entry, object lines) except *:
+    cdef OperandSpec spec
+    reg, shape, strides, itemsize = entry
+    spec.reg = reg
+    spec.itemsize = itemsize
+    spec.index = strides is None
+    spec.line = reg in lines
+    if strides is not None:
+        for extent, stride in zip(shape, strides, strict=True):
+            spec.shape.push_back(extent)
+            spec.strides.push_back(stride)
+        if not shape:
+            spec.shape.push_back(1)
+            spec.strides.push_back(0)
+    return spec
+
+
+cdef StepSpec step_of(object what, object inputs, object outputs, list registers) except *:
+    cdef StepSpec spec
+    cdef Loop loop = what
+    for reg, dtype in zip((*inputs, *outputs), loop.dtypes, strict=True):
+        if registers[reg] != dtype.itemsize:
+            raise ValueError(f"{loop!r}: register {reg} holds items of {registers[reg]} bytes")
+    for reg in inputs:
+        spec.inputs.push_back(reg)
+    for reg in outputs:
+        spec.outputs.push_back(reg)
+    spec.fn = loop.fn
+    spec.data = loop.data
+    return spec
+
+
+cdef double loop_ns(object what):
+    return _loops.LOOP_NS.get(what.name, _loops.STEP_NS)
+
+
+cdef double cost_of(object fold, object inputs, object outputs, object lines, object steps):
+    # Nanoseconds on one core.
+    cdef double elements = 0, results = 0
+    cdef double size = fold[0] * fold[1] * fold[2], n = fold[0] * fold[2]
+    for reg, _, strides, itemsize in (*inputs, *outputs):
+        if strides is None or not any(strides):
+            continue
+        if reg in lines:
+            results += itemsize / _loops.BYTES_PER_NS
+        else:
+            elements += itemsize / _loops.BYTES_PER_NS
+    for what, _, _ in steps:
+        if isinstance(what, LineLoop):
+            results += loop_ns(what.loop)
+        elif isinstance(what, Loop):
+            elements += loop_ns(what)
+        else:
+            elements += FOLD_NS
+    return size * elements + n * results
+
+
+def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
+    """A program with reductions in the middle, over panels that fit a cache.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The iteration space, of outer * red * inner elements in C order.
+    fold : (int, int, int)
+        outer, red, inner: a reduction goes over the middle axis. A unit of the kernel is one outer index.
+    inputs, outputs : list of (register, shape, strides, itemsize)
+        As for `elementwise`, each with a shape of its own of as many elements, or of as many lines (outer * inner).
+    registers : list of int
+        Item sizes in bytes.
+    lines : set of int
+        The registers that hold lines.
+    steps : list of (what, input registers, output registers)
+
+    Returns
+    -------
+    NativeKernel
+        Its operands: the inputs that have strides, in order, then the outputs.
+    """
+    cdef vector[Py_ssize_t] c_shape, c_registers
+    cdef vector[OperandSpec] c_inputs, c_outputs
+    cdef vector[PanelStep] c_steps
+    cdef PanelStep step
+    cdef FoldStep folding
+    registers = list(registers)
+    for extent in shape:
+        c_shape.push_back(extent)
+    for itemsize in registers:
+        c_registers.push_back(itemsize)
+    for entry in inputs:
+        c_inputs.push_back(operand(entry, lines))
+    for entry in outputs:
+        c_outputs.push_back(operand(entry, lines))
+    also = []
+    for what, ins, outs in steps:
+        if isinstance(what, FoldStep):
+            folding = what
+            step.kind = kFold
+            step.step = plain_step(ins, outs)
+            step.fold = make_fold(folding.op, folding.via, folding.acc, folding.out)
+        elif what is SPREAD:
+            step.kind = kSpread
+            step.step = plain_step(ins, outs)
+        elif isinstance(what, LineLoop):
+            step.kind = kLines
+            step.step = step_of(what.loop, ins, outs, registers)
+        else:
+            step.kind = kElements
+            step.step = step_of(what, ins, outs, registers)
+        c_steps.push_back(step)
+        also.append(what)
+    cdef Made made = make_panels(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps)
+    n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
+    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
+
+
+cdef StepSpec plain_step(object inputs, object outputs) except *:
+    cdef StepSpec spec
+    spec.fn = NULL
+    spec.data = NULL
+    for reg in inputs:
+        spec.inputs.push_back(reg)
+    for reg in outputs:
+        spec.outputs.push_back(reg)
+    return spec
+
+
+def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
+    """A program with reductions at its end, and programs of lines after them; nothing is spread.
+
+    Parameters
+    ----------
+    shape, fold, inputs, outputs, registers, lines, steps
+        As for `panels`.
+
+    Returns
+    -------
+    NativeKernel
+        Its operands: the inputs of elements that have strides, the outputs of elements, then those of lines.
+    """
+    cdef vector[Py_ssize_t] c_shape, c_registers
+    cdef vector[OperandSpec] c_inputs, c_outputs, end_inputs, end_outputs
+    cdef vector[StepSpec] c_steps, end_steps
+    cdef vector[StreamFold] c_folds
+    cdef StreamFold folded
+    cdef FoldStep folding
+    cdef OperandSpec total
+    cdef int n_lines = 0
+    registers = list(registers)
+    results = (fold[0] * fold[2],)
+    for extent in shape:
+        c_shape.push_back(extent)
+    for itemsize in registers:
+        c_registers.push_back(itemsize)
+    for entry in inputs:
+        if entry[0] in lines:
+            n_lines += entry[2] is not None
+            end_inputs.push_back(operand(entry, ()))
+        else:
+            c_inputs.push_back(operand(entry, ()))
+    for entry in outputs:
+        if entry[0] in lines:
+            end_outputs.push_back(operand(entry, ()))
+        else:
+            c_outputs.push_back(operand(entry, ()))
+    also = []
+    for what, ins, outs in steps:
+        if isinstance(what, FoldStep):
+            folding = what
+            folded.fold = make_fold(folding.op, folding.via, folding.acc, folding.out)
+            folded.reg = ins[0]
+            c_folds.push_back(folded)
+            size = registers[outs[0]]
+            end_inputs.push_back(operand((outs[0], results, (size,), size), ()))
+        elif isinstance(what, LineLoop):
+            end_steps.push_back(step_of(what.loop, ins, outs, registers))
+        else:
+            c_steps.push_back(step_of(what, ins, outs, registers))
+        also.append(what)
+    cdef Made made = make_stream(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps, c_folds,
+                                end_inputs, end_outputs, end_steps, n_lines)
+    n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
+    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
+
+
+def around(shape, inputs, outputs, registers, steps, Py_ssize_t nbytes, label=""):
+    """An elementwise program whose first output is part of a new buffer; the rest is copied from the old one.
+
+    Parameters
+    ----------
+    shape, registers, steps
+        As for `elementwise`.
+    inputs, outputs : list of (register, shape, strides, itemsize)
+        The first output is contiguous along the last axis, and its runs ascend in memory.
+    nbytes : int
+        The size of either buffer.
+
+    Returns
+    -------
+    NativeKernel
+        Its operands: the inputs that have strides, the outputs, the old buffer, the new buffer.
+    """
+    cdef vector[Py_ssize_t] c_shape, c_registers
+    cdef vector[OperandSpec] c_inputs, c_outputs
+    cdef vector[StepSpec] c_steps
+    registers = list(registers)
+    for extent in shape:
+        c_shape.push_back(extent)
+    for itemsize in registers:
+        c_registers.push_back(itemsize)
+    for entry in inputs:
+        c_inputs.push_back(operand(entry, ()))
+    for entry in outputs:
+        c_outputs.push_back(operand(entry, ()))
+    for what, ins, outs in steps:
+        c_steps.push_back(step_of(what, ins, outs, registers))
+    cdef Made made = make_around(c_shape, c_inputs, c_outputs, c_registers, c_steps, nbytes)
+    n_args = sum(entry[2] is not None for entry in inputs) + len(outputs) + 2
+    cost = cost_of((1, made.extent, 1), inputs, outputs, (), steps)
+    return wrap(made, label, n_args, cost, [what for what, _, _ in steps])

@@ -1,0 +1,277 @@
+// Programs with reductions in the middle, panel by panel.
+//
+// A panel is what one outer index covers: (red, inner) elements, few enough for a cache. A batch of panels goes through
+// the whole program: loops over all its elements, reductions of its panels (the tree of reduce.hpp), loops over their
+// results (its lines), and lines spread over the panel again. Between two steps that are not loops over elements, loops
+// run in pieces of a few thousand elements; what only one such run of loops knows takes a piece's memory.
+#pragma once
+#include "driver.hpp"
+#include "folds.hpp"
+
+namespace la {
+
+enum StepKind { kElements, kLines, kFold, kSpread };
+
+struct PanelStep {
+    StepSpec step;
+    StepKind kind = kElements;
+    Fold fold;
+};
+
+template <class T> LA_INLINE void spread_lines(const char* from, char* to, Py_ssize_t lines, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < lines; i++) {
+        T x;
+        __builtin_memcpy(&x, from + i * (Py_ssize_t)sizeof(T), sizeof(T));
+        for (Py_ssize_t k = 0; k < n; k++) __builtin_memcpy(to + (i * n + k) * (Py_ssize_t)sizeof(T), &x, sizeof(T));
+    }
+}
+
+class Panels : protected Elementwise {
+public:
+    Panels(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
+           const std::vector<OperandSpec>& inputs, const std::vector<OperandSpec>& outputs,
+           const std::vector<Py_ssize_t>& registers, const std::vector<PanelStep>& steps)
+        : outer_(outer), red_(red), inner_(inner), panel_(red * inner) {
+        int arg = 0;
+        std::vector<StepSpec> plain;
+        for (const PanelStep& each : steps) {
+            plain.push_back(each.step);
+            kinds_.push_back(each.kind);
+            folds_.push_back(each.fold);
+        }
+        for (const OperandSpec& spec : inputs) in_.push_back(operand(shape, spec, spec.index ? -1 : arg++));
+        for (const OperandSpec& spec : outputs) out_.push_back(operand(shape, spec, arg++));
+        number_values(inputs, outputs, plain);
+        find_conflicts();
+        lay_out_batch(registers);
+    }
+    Py_ssize_t units() const { return outer_; }
+    Py_ssize_t grain_units() const {
+        return (std::max<Py_ssize_t>(kGrainElements / panel_, 1) + batch_ - 1) / batch_ * batch_;
+    }
+
+    int run(char** args, Py_ssize_t begin, Py_ssize_t end) const {
+        if (begin >= end) return 0;
+        char* memory = scratch(scratch_bytes_);
+        if (!memory) return kNoMemory;
+        Frame f;
+        start(f, memory, args, (end - begin) * panel_);
+        for (Py_ssize_t o = begin; o < end; o += batch_) batch(f, o, std::min(batch_, end - o));
+        return 0;
+    }
+
+private:
+    void lay_out_batch(const std::vector<Py_ssize_t>& registers);
+    void batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const;
+    void loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const;
+    void fold(Frame& f, size_t s, Py_ssize_t panels) const;
+    void spread(Frame& f, size_t s, Py_ssize_t panels) const;
+    char*& at(Frame& f, size_t s, int which) const { return f.at[arguments_[steps_[s].first + which].value]; }
+
+    Py_ssize_t outer_, red_, inner_, panel_;
+    Py_ssize_t batch_ = 1, piece_ = 0;
+    Py_ssize_t fold_offset_ = 0;
+    std::vector<StepKind> kinds_;
+    std::vector<Fold> folds_;
+    std::vector<char> local_;  // by value: takes a piece's memory, in its register or filled once per run
+};
+
+inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
+    size_t values = value_register_.size(), steps = steps_.size();
+    std::vector<int> run(steps);  // the run of element loops that a step is in
+    for (size_t s = 1; s < steps; s++)
+        run[s] = run[s - 1] + !(kinds_[s] == kElements && kinds_[s - 1] == kElements);
+    std::vector<char> line(values, 0), apart(values, 0);
+    std::vector<int> seen(values, -1);
+    for (size_t i = 0; i < in_.size(); i++) line[in_[i].value] = in_[i].line;
+    for (size_t s = 0; s < steps; s++)
+        for (int a = 0; a < steps_[s].count; a++) {
+            int v = arguments_[steps_[s].first + a].value;
+            if (writer_[v] == (int)s) line[v] = kinds_[s] == kLines || kinds_[s] == kFold;
+            if (kinds_[s] != kElements || (seen[v] >= 0 && seen[v] != run[s])) apart[v] = 1;
+            seen[v] = run[s];
+        }
+    for (const Operand& op : out_) apart[op.value] = 1;
+    for (const Operand& op : in_)
+        if (op.kind != kScalar) apart[op.value] = 1;
+    // Values of one register overwrite each other in the order of their steps, piece by piece: all or none are apart.
+    std::vector<char> register_apart(registers.size(), 0), register_line(registers.size(), 0);
+    std::vector<bool> rewritten(registers.size(), false);
+    for (size_t v = 0; v < values; v++) {
+        register_apart[value_register_[v]] |= apart[v];
+        register_line[value_register_[v]] |= line[v];
+        if (writer_[v] >= 0) rewritten[value_register_[v]] = true;
+    }
+    Py_ssize_t width = 0, lines = inner_;  // bytes of an element that a batch keeps
+    for (size_t r = 0; r < registers.size(); r++)
+        if (!register_line[r]) width += registers[r];
+    for (const Operand& op : out_)
+        if (!op.line) width += op.itemsize;
+    // A batch that fits the first level of cache, or one panel.
+    batch_ = std::clamp<Py_ssize_t>(65536 / std::max<Py_ssize_t>(width * panel_, 1), 1, std::max<Py_ssize_t>(outer_, 1));
+    piece_ = std::min<Py_ssize_t>(std::clamp<Py_ssize_t>(32768 / std::max<Py_ssize_t>(width, 1), 512, 4096) & ~(Py_ssize_t)63,
+                                  batch_ * panel_);
+    Py_ssize_t at = state_bytes_ = padded((Py_ssize_t)(values * sizeof(char*) + in_.size() + out_.size()));
+    auto reserve = [&](Py_ssize_t bytes) {
+        Py_ssize_t here = at;
+        at += padded(bytes);
+        return here;
+    };
+    auto elements = [&](bool is_line, bool is_apart) {
+        return is_line ? batch_ * lines : is_apart ? batch_ * panel_ : piece_;
+    };
+    std::vector<Py_ssize_t> offset(registers.size());
+    for (size_t r = 0; r < registers.size(); r++)
+        offset[r] = reserve(elements(register_line[r], register_apart[r]) * registers[r]);
+    for (size_t v = 0; v < values; v++) {
+        value_offset_.push_back(offset[value_register_[v]]);
+        local_.push_back(!register_apart[value_register_[v]]);
+    }
+    for (Operand& op : in_) {
+        if (op.kind == kScalar) {
+            op.fill = elements(op.line, apart[op.value]);
+            local_[op.value] = !apart[op.value];
+            if (rewritten[value_register_[op.value]]) value_offset_[op.value] = reserve(op.fill * op.itemsize);
+        }
+        op.offset = value_offset_[op.value];
+    }
+    for (Operand& op : out_) op.offset = value_offset_[op.value];
+    for (Step& step : steps_)
+        for (int a = step.first; a < step.first + step.count; a++)
+            arguments_[a].step = registers[value_register_[arguments_[a].value]];
+    Py_ssize_t most = 0;
+    for (size_t s = 0; s < steps; s++)
+        if (kinds_[s] == kFold) most = std::max(most, folds_[s].size + 8);
+    Py_ssize_t results = batch_ * inner_;
+    Py_ssize_t depth = 2;
+    for (Py_ssize_t blocks = red_ / kBlock; blocks; blocks /= 2) depth++;
+    fold_offset_ = reserve(most * (inner_ == 1 ? results : results + (kLanes + depth) * inner_) + 64);
+    scratch_bytes_ = at;
+}
+
+inline void Panels::loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const {
+    for (Py_ssize_t lo = 0; lo < count; lo += piece_) {
+        Py_ssize_t n = std::min(piece_, count - lo);
+        for (size_t s = first; s < last; s++) {
+            const Step& step = steps_[s];
+            char* args[kOperands];
+            Py_ssize_t strides[kOperands];
+            for (int a = 0; a < step.count; a++) {
+                const Argument& argument = arguments_[step.first + a];
+                strides[a] = argument.step;
+                args[a] = f.at[argument.value];
+                if (!local_[argument.value]) args[a] += lo * argument.step;
+            }
+            step.fn(args, &n, strides, step.data);
+        }
+    }
+}
+
+inline void Panels::fold(Frame& f, size_t s, Py_ssize_t panels) const {
+    const Fold& fold = folds_[s];
+    const char* x = at(f, s, 0);
+    char *out = at(f, s, 1), *memory = f.memory + fold_offset_;
+    Py_ssize_t results = panels * inner_;
+    char* to = fold.convert ? memory : out;
+    if (inner_ == 1) {
+        char* args[] = {const_cast<char*>(x), to};
+        Py_ssize_t dimensions[] = {panels, red_};
+        fold.lines(args, dimensions, nullptr, nullptr);
+    } else {
+        Py_ssize_t line = inner_ * fold.size;
+        char* lanes = memory + padded(batch_ * inner_ * fold.size);
+        for (Py_ssize_t p = 0; p < panels; p++, x += panel_ * fold.size) {
+            if (fold.positions()) {
+                char* args[] = {lanes, to + p * inner_ * 8, const_cast<char*>(x)};
+                Py_ssize_t dimensions[] = {red_, inner_}, row = 0;
+                fold.search(args, dimensions, &row, nullptr);
+                continue;
+            }
+            FoldCounter counter{fold, lanes + kLanes * line, inner_};
+            for (Py_ssize_t b = 0; b < red_; b += kBlock) {
+                Py_ssize_t rows = std::min(kBlock, red_ - b);
+                for (Py_ssize_t r = 0; r < rows; r += kLanes)
+                    take_rows_in(fold, lanes, x + (b + r) * line, r, std::min(kLanes, rows - r), inner_);
+                fold_lanes_in(fold, lanes, rows, inner_);
+                std::memcpy(counter.push(), lanes, (size_t)line);
+                counter.joined();
+            }
+            std::memcpy(to + p * line, counter.total(), (size_t)line);
+        }
+    }
+    if (fold.convert) convert_results(fold, memory, out, results);
+}
+
+inline void Panels::spread(Frame& f, size_t s, Py_ssize_t panels) const {
+    const char* from = at(f, s, 0);
+    char* to = at(f, s, 1);
+    Py_ssize_t size = arguments_[steps_[s].first].step;
+    if (inner_ == 1) {
+        switch (size) {
+        case 1: return spread_lines<uint8_t>(from, to, panels, red_);
+        case 2: return spread_lines<uint16_t>(from, to, panels, red_);
+        case 4: return spread_lines<uint32_t>(from, to, panels, red_);
+        case 8: return spread_lines<uint64_t>(from, to, panels, red_);
+        default: return spread_lines<Bytes16>(from, to, panels, red_);
+        }
+    }
+    for (Py_ssize_t p = 0; p < panels; p++)
+        for (Py_ssize_t r = 0; r < red_; r++, to += inner_ * size)
+            std::memcpy(to, from + p * inner_ * size, (size_t)(inner_ * size));
+}
+
+inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
+    Py_ssize_t count = panels * panel_, results = panels * inner_;
+    for (size_t i = 0; i < in_.size(); i++)
+        f.at[in_[i].value] = in_[i].line ? place_input(f, i, o * inner_, results, -1)
+                                         : place_input(f, i, o * panel_, count, -1);
+    for (size_t k = 0; k < out_.size(); k++)
+        if (out_[k].line) place_output(f, k, o * inner_, results, -1);
+        else place_output(f, k, o * panel_, count, -1);
+    for (size_t s = 0; s < steps_.size();) {
+        size_t next = s + 1;
+        if (kinds_[s] == kFold) {
+            fold(f, s, panels);
+        } else if (kinds_[s] == kSpread) {
+            spread(f, s, panels);
+        } else if (kinds_[s] == kLines) {
+            const Step& step = steps_[s];
+            char* args[kOperands];
+            Py_ssize_t strides[kOperands];
+            for (int a = 0; a < step.count; a++) {
+                args[a] = f.at[arguments_[step.first + a].value];
+                strides[a] = arguments_[step.first + a].step;
+            }
+            step.fn(args, &results, strides, step.data);
+        } else {
+            while (next < steps_.size() && kinds_[next] == kElements) next++;
+            loops(f, s, next, count);
+        }
+        s = next;
+    }
+    for (size_t k = 0; k < out_.size(); k++) {
+        const Operand& op = out_[k];
+        if (f.out_direct[k]) continue;
+        if (op.line) scatter(op.axes, op.itemsize, f.args[op.arg], o * inner_, results, f.at[op.value]);
+        else scatter(op.axes, op.itemsize, f.args[op.arg], o * panel_, count, f.at[op.value]);
+    }
+}
+
+inline int run_panels(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    return static_cast<const Panels*>(params)->run(args, begin, end);
+}
+
+inline Made make_panels(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
+                        const std::vector<OperandSpec>& inputs, const std::vector<OperandSpec>& outputs,
+                        const std::vector<Py_ssize_t>& registers, const std::vector<PanelStep>& steps) {
+    auto* kernel = new Panels(shape, outer, red, inner, inputs, outputs, registers, steps);
+    Made made;
+    made.run = run_panels;
+    made.params = kernel;
+    made.drop = drop_params<Panels>;
+    made.extent = kernel->units();
+    made.grain = kernel->grain_units();
+    return made;
+}
+
+}  // namespace la
