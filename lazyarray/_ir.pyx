@@ -340,8 +340,9 @@ cdef inline double work(Node node) noexcept:
     cdef Type a
     if node.op.dear and len(node.inputs):
         a = (<Node>node.inputs[0]).type
-        if a.ndim:
+        if len(node.inputs) > 1 and a.ndim:      # as a contraction over the last axis
             return 2.0 * node.type.size * <Py_ssize_t>a.shape[a.ndim - 1]
+        return max(node.type.size, a.size)
     return node.type.size
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from lazyarray import _handle, _ir
+from lazyarray import _handle
 from lazyarray._bind cimport bind_now, flush_nodes, inspecting, lowered_plan, make_room, raw_sites, runtime_lock
 from lazyarray._engine cimport admit
 from lazyarray._handle cimport Handle, Storage, structure, wrap
@@ -156,7 +156,7 @@ cdef class Template:
 
     cdef list run(self, Variant variant, list storages, list numbers, list shifts):
         # The Nodes of the outputs, which the Storages hold by then.
-        cdef list values, found, substitutes, pending, pattern
+        cdef list values, substitutes, pending, pattern
         cdef Plan plan
         cdef Node node
         cdef Py_ssize_t i, place
@@ -580,8 +580,6 @@ def find(families, Call call):
         chosen = ()
     found = family.variants.get(chosen)
     return None if found is None else select(found, call)
-
-
 
 
 def new_handle(Node node, bint is_scalar):

@@ -230,7 +230,7 @@ class Assignment:
             group.around = self.lowering.worth_copying(place, group)
         if group.nodes[0] == place:
             seen = self.lowering.access(value)
-            if seen.root == base and not group.around:
+            if seen.root == base and not (group.around or self.on_empty(place)):
                 group.around = self.lowering.worth_copying(place, group)
             if seen.root == base and not group.around:
                 # What it reads may overlap what it writes: through a buffer of its own.

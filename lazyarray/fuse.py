@@ -430,6 +430,8 @@ class Lowering:
         if base >= 0 and self.group_of[base] == group.number:
             return False
         around = not self.reads_in_step(place, base, group)
+        if around and base >= 0 and graph.ops[base].kind == EMPTY:
+            return False
         if around and not self.worth_copying(place, group):
             return False
         if self.closure(needs - {group.number}) >> group.number & 1:

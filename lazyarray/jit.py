@@ -169,11 +169,12 @@ class Jitted:
                 family = self.families[call.skeleton] = Family(whole)
             self.families.move_to_end(call.skeleton)
             for place, value in enumerate(call.numbers):
-                if type(value) is int and place in family.structural - family.proved:
-                    if family.seen.setdefault(place, value) != value:
-                        family.structural = family.structural - {place}
-                        self.count -= sum(len(v) for v in family.variants.values())
-                        family.variants = {}
+                if type(value) is not int or place not in family.structural - family.proved:
+                    continue
+                if family.seen.setdefault(place, value) != value:
+                    family.structural = family.structural - {place}
+                    self.count -= sum(len(v) for v in family.variants.values())
+                    family.variants = {}
         return family
 
     def keep(self, family: Family, call: Call, tracer: Tracer) -> None:

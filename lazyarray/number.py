@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _ir, _trace
+import lazyarray._trace as _trace
+from lazyarray import _ir
 
 KINDS = (int, float, complex)
 
@@ -128,7 +129,7 @@ def words(draw: Callable[[], tuple[int, int]]) -> tuple[int, int]:
 
 
 def live(function: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-    """What a function gives, a tuple of numbers; while a call is traced, later calls call it anew."""
+    """A tuple of numbers that a function gives; runs of a traced call ask it anew."""
     trace = _trace.current()
     found = function()
     if trace is None:

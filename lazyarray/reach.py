@@ -48,7 +48,7 @@ class Search:
 
     def visit(self, x: Any) -> bool:
         """Look at an object once; whether it is worth a way."""
-        if isinstance(x, SCALARS) or isinstance(x, type | np.ndarray | np.generic | np.dtype):
+        if isinstance(x, (*SCALARS, type, np.ndarray, np.generic, np.dtype)):
             return False
         if isinstance(x, types.ModuleType) and x.__name__.partition(".")[0] in SKIPPED:
             return False
@@ -178,7 +178,7 @@ class Search:
         """What has to be as it was for the same arrays to be met."""
         if needed - self.found:
             raise Unfit("it reads an array that jit cannot find again")
-        guards = {}
+        guards: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         todo, done = list(self.reached), set(self.reached)
         while todo:
             here = todo.pop()

@@ -14,6 +14,7 @@ from lazyarray import _handle, _jit, _trace, number, runtime
 from lazyarray._handle import shadow
 from lazyarray._jit import Call, Template, Unfit, Variant
 from lazyarray._record import ArrayBase
+from lazyarray.autodiff import CustomOutput
 from lazyarray.number import Number
 
 from .reach import ATTRIBUTE, SCALARS, Search
@@ -120,7 +121,7 @@ class Tracer:
                 self.outputs.append(node)
         self.check_tapes()
         values, moved, moving = self.values_and_shifts(call, trace, closed)
-        numbers = []
+        numbers: list[Any] = []
         for serial, (each, dtype) in trace.numbers.items():
             values[serial] = len(self.places) + len(numbers)
             numbers.append((each, dtype))
@@ -217,7 +218,7 @@ class Tracer:
             return Mapped(list(x), [self.part(each) for each in x.values()])
         if isinstance(x, tuple) and hasattr(x, "_fields"):
             return Group(kind._make, [self.part(each) for each in x])
-        if isinstance(x, SCALARS + (np.generic, np.dtype, slice, type(...), type)):
+        if isinstance(x, (*SCALARS, np.generic, np.dtype, slice, type(...), type)):
             return Same(x)
         raise Unfit(f"it returns an object of type {kind.__name__}")
 
@@ -252,9 +253,8 @@ class Tracer:
         """Refuse a result that a gradient would go through."""
         if node.taped or (node.variable is not None and node.variable is not variable and variable):
             raise Unfit("its result is recorded for a gradient")
-        if node.variable is not None and variable is None and node.op is not None:
-            if type(node.variable).__name__ == "CustomOutput":
-                raise Unfit("its result is recorded for a gradient")
+        if type(node.variable) is CustomOutput:
+            raise Unfit("its result is recorded for a gradient")
 
     def check_escapes(self) -> None:
         """Refuse when something that was made is held by more than the result."""
@@ -264,15 +264,13 @@ class Tracer:
                 raise Again("it keeps an array that it makes")
 
     def escaped(self) -> bool:
+        """Whether a new Storage is held by more than the handles that are returned."""
         held: dict[int, int] = {}
         for x in self.built:
             held[id(x.storage)] = held.get(id(x.storage), 0) + 1
         storages = self.trace.storages
-        for key in list(storages):
-            # Held by the dict of Storages and by the call of getrefcount.
-            if sys.getrefcount(storages[key]) - 2 > held.get(key, 0):
-                return True
-        return False
+        # Held by the dict of Storages and by the call of getrefcount.
+        return any(sys.getrefcount(storages[key]) - 2 > held.get(key, 0) for key in list(storages))
 
 
 class Again(Exception):

@@ -754,3 +754,49 @@ def test_empty_does_not_show_what_its_memory_held():
     del old
     assert not np.asarray(la.empty((64, 64))).any()
     assert la.empty((0, 3)).tolist() == []
+
+
+# ---- what is remembered of types
+
+
+def test_array_has_no_operators_of_its_own():
+    # Its slots are those of the compiled class below it: one in array.py would not be called.
+    own = vars(la.Array).keys() & vars(int).keys() & vars(la.Array.__base__).keys()
+    assert own <= {"__doc__", "__reduce__"}
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)),
+    ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((1, 3, 4), (2, 4, 5))])  # fmt: skip
+@pytest.mark.parametrize("dtypes", [("f4", "f4"), ("f4", "f8"), ("i8", "i8"), ("?", "?")])
+def test_a_product_of_types_that_were_met_before(shapes, dtypes):
+    x, y = (np.ones(s, d) + np.ones(s, d) for s, d in zip(shapes, dtypes, strict=True))
+    a, b = la.array(x), la.array(y)
+    for _ in range(3):
+        same(a @ b, x @ y)
+        a = a + a
+        x = x + x
+    same(a[..., ::-1] @ b, x[..., ::-1] @ y)
+    with pytest.raises(ValueError, match="inner dimensions"):
+        a @ la.ones((7, 2))
+
+
+def test_numbers_of_one_type_after_another():
+    x = la.array([1, 2], "int8")
+    for _ in range(2):
+        same(x + 1, np.array([2, 3], "int8"))
+        same(x + 1.0, np.array([2.0, 3.0]))
+        same(x + 1j, np.array([1 + 1j, 2 + 1j]))
+        same(x + True, np.array([2, 3], "int8"))
+        same(x < 1000, np.array([True, True]))
+        same(x == -1000, np.array([False, False]))
+        with pytest.raises(OverflowError):
+            x + 1000
+
+
+def test_eval_and_wait_all_take_trees_and_things_computed_before():
+    x = la.ones(3)
+    y, z = x + 1, x + 2
+    la.eval(x, y, x)
+    la.eval([y, {"z": z}], 3, None)
+    la.wait_all((x, [y]), {"z": z})
+    assert z.tolist() == [3, 3, 3]

@@ -6,7 +6,7 @@ import pytest
 import writer
 
 import lazyarray as la
-from lazyarray import _bind, _blas, _bundle, _loops, bundle, passes, plan, schedule
+from lazyarray import _bind, _blas, _bundle, _engine, _loops, bundle, passes, plan, schedule
 
 F4 = np.dtype("f4")
 
@@ -291,6 +291,17 @@ def test_random_programs_without_bundles():
         bundled = programs.run(lines, la)
         for name, wanted in kept.items():
             assert np.asarray(bundled.names[name]).tobytes() == wanted
+
+
+def test_a_bundle_worth_no_second_worker_is_run_by_one(plans):
+    xs = settled(*(la.ones(i + 1) for i in range(40)))
+    _engine.start_log()
+    la.eval([x + 1 for x in xs])
+    la.wait_all()
+    events = _engine.stop_log()
+    (task,) = plans[-1].tasks
+    assert task.kernel.extent == len(task.parts) == 40
+    assert [event.kind for event in events].count("start") == 1
 
 
 # ---- recipes

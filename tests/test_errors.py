@@ -20,6 +20,7 @@ TWINS = {
     "EngineError": RuntimeError,
     "DataError": ValueError,
     "FileError": OSError,
+    "OutOfMemoryError": MemoryError,
 }
 
 

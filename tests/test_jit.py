@@ -94,6 +94,39 @@ def test_programs(seed):
     assert wrong is None, wrong
 
 
+def states(first, text, names, xp, wrap):
+    """Bits of all that four calls of a program leave, which find most of their inputs outside."""
+    given = inputs(first, xp)
+    scope = {"xp": xp, "np": np, "g": given, "start": la.eval if xp is la else lambda *x: None}
+    exec(compile(text, "<program>", "exec"), scope)
+    program, found = wrap(scope["program"]), []
+    for _ in range(4):
+        with programs.quiet():
+            made = program(**{name: given[name] for name in names})
+        kept = {f"given {name}": x for name, x in given.items()} | made
+        found.append({
+            name: programs.bits(x) for name, x in kept.items()
+            if isinstance(x, la.Array | np.ndarray | np.generic) and "p" not in name
+        })  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_programs_on_arrays_from_outside(seed):
+    found = divided(seed)
+    if found is None:
+        return
+    first, second, names = found
+    arguments = [name for name in names if random.Random(f"{seed}{name}").random() < 0.4]
+    outside = [f'{name} = g["{name}"]' for name in names if name not in arguments]
+    text = as_function(outside + second, arguments)
+    try:
+        wanted = states(first, text, arguments, np, lambda fn: fn)
+    except (ValueError, IndexError):  # its arrays outgrow their indices, turn by turn
+        return
+    assert states(first, text, arguments, la, la.jit) == wanted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("share", range(10))
 def test_many_programs(share):

@@ -191,7 +191,8 @@ def test_operators():
     net = S.Group([row[0] for row in rows])
     values = {"a": la.array(x), "b": la.array(y)}
     for (row, wanted), got in zip(rows, net.eval(**values), strict=True):
-        np.testing.assert_array_equal(got.numpy(), wanted, err_msg=str(row))
+        most = 2 if "power" in str(row) else 0
+        np.testing.assert_array_max_ulp(got.numpy() + 0.0, wanted + 0.0, most)
     for bad in (
         lambda: a + np.ones(3),
         lambda: np.ones(3) + a,

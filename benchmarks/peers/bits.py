@@ -14,6 +14,7 @@ from .programs import ROWS, Row
 WAYS: dict[str, dict[str, str]] = {
     "tier 0": {"LAZYARRAY_TIER": "0"},
     "tier 1": {"LAZYARRAY_TIER": "1"},
+    "tiers": {"LAZYARRAY_TIER": "auto"},
     "naive": {"LAZYARRAY_ENGINE": "naive", "LAZYARRAY_TIER": "0"},
     "1 worker": {"LAZYARRAY_WORKERS": "1"},
     "2 workers": {"LAZYARRAY_WORKERS": "2"},

@@ -27,6 +27,8 @@ struct StepSpec {
     std::vector<int> in, out;
 };
 
+constexpr Py_ssize_t kLongRow = 256;  // elements
+
 class Elementwise {
 public:
     Elementwise(const std::vector<Py_ssize_t>& shape, const std::vector<OperandSpec>& inputs,
@@ -208,8 +210,9 @@ inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers, Py_ss
             op.offset = value_offset_[op.value] = reserve(block_ * op.itemsize);
         if (op.transposed) op.tile_offset = reserve(tile_rows_ * block_ * op.itemsize);
         Py_ssize_t row = op.kind == kStrided && op.axes.back().stride == op.itemsize ? op.axes.back().extent : 0;
-        // Long rows are cut where they end, so that a block of them is passed where it lies.
-        if (row >= 2048) cut_ = cut_ ? std::min(cut_, row) : row;
+        // Rows are cut where they end, so that a block of them is passed where it lies; to gather shorter ones is cheaper
+        // than the calls of loops.
+        if (row >= kLongRow) cut_ = cut_ ? std::min(cut_, row) : row;
     }
     for (Operand& op : out_) {
         op.offset = value_offset_[op.value];
