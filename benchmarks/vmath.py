@@ -82,14 +82,14 @@ def nanoseconds(calls: list[Callable[[], object] | None]) -> list[float]:
 def main() -> None:
     """Print one row for each function and dtype."""
     print(f"ns/element, one core, SIMD level {_loops.simd_level()}")
-    print(f"{'':16}{'ours':>8}{'numpy':>8}{'torch':>8}")
+    print(f"{'':20}{'ours':>8}{'numpy':>8}{'torch':>8}")
     for loop in _vmath.LOOPS:  # float_power is power, of float64
         xs = arguments(loop.name, loop.dtypes[0])[: loop.nin]
         with np.errstate(all="ignore"):
             calls = [ours(loop, xs), numpys(loop.name, xs), torchs(loop.name, xs)]
             row = nanoseconds(calls)
         cells = "".join(f"{t:8.2f}" if t < math.inf else f"{'':8}" for t in row)
-        print(f"{loop.name:8}{loop.dtypes[0]!s:8}{cells}")
+        print(f"{loop.name:12}{loop.dtypes[0]!s:8}{cells}")
 
 
 if __name__ == "__main__":

@@ -185,9 +185,12 @@ cdef int relieve(Recorder rec, Node node) except -1:
         if rec.count < TRACE_LIMIT:
             return 0
         spoil("it records too much")
-    if rec.cut_known and rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
-        if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
-            return 0
+    if rec.count < 2 * NODE_LIMIT and rec.nbytes < 2 * BYTE_LIMIT and rec.flops < 2 * FLOP_LIMIT:
+        if rec.cut_known:
+            if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
+                return 0
+        elif rec.count <= NODE_LIMIT and rec.flops <= FLOP_LIMIT:
+            return 0        # large values are often on their way into a small one, and then never stored
     rec.cut_known = True
     rec.cut_code = node.code
     rec.cut_lasti = node.lasti

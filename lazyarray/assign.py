@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 import lazyarray._loops as _loops
@@ -185,7 +183,7 @@ class Assignment:
         recipe = program.recipe()
         kernel = recipe.kernel()
         read_by = self.readers(program)
-        writes = {slot for slot, _ in program.targets}
+        written = {slot for slot, _ in program.targets}
         if group.update is not None and not (
             self.lowering.covers(group.update) or self.on_empty(group.update)
         ):
@@ -199,8 +197,8 @@ class Assignment:
         if kernel.scratch_bytes:
             scratch = self.scratch(kernel.scratch_bytes)
             args.append((scratch, ()))
-            writes.add(scratch)
-        reads, writes = sorted(read_by), sorted(writes)
+            written.add(scratch)
+        reads, writes = sorted(read_by), sorted(written)
         task = Task(
             kernel, None, args, reads, writes, group.nodes[-1], program.label(), recipe=recipe
         )

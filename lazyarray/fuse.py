@@ -13,7 +13,9 @@ from . import passes
 from .plan import ELEMENTWISE, EMPTY, IN_STEP, NATIVE, UPDATE, VIEW, Access, Graph, Group
 
 GROUP_LIMIT = 48  # nodes in a group: registers of a block have to stay in cache
-PANEL_BYTES = 1 << 18  # of a value's part that is reduced and read again: a few have to fit the cache
+PANEL_BYTES = (
+    1 << 18
+)  # of a value's part that is reduced and read again: a few have to fit the cache
 CROSSWISE = 1 << 15  # elements from which an operand is better copied than read across its rows
 
 
@@ -33,7 +35,9 @@ class Lowering:
         self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
         self.groups: list[Group] = []
         self.group_of: list[int] = [-1] * count
-        self.reduced: dict[tuple[Access, int, int], int] = {}  # what is reduced: its first reduction
+        self.reduced: dict[
+            tuple[Access, int, int], int
+        ] = {}  # what is reduced: its first reduction
 
     # ---- resolve
 
@@ -250,11 +254,15 @@ class Lowering:
     def fits(self, place: int, line: bool, group: Group) -> bool:
         """Whether a node may read from registers all that it reads of a group's values."""
         for seen in self.reads(place):
-            root = seen.root
-            if root >= 0 and self.group_of[root] == group.number:
-                if not self.in_register(seen, line, root in group.lines, group):
-                    return False
+            if self.reads_from(seen, group) and not self.in_register(
+                seen, line, seen.root in group.lines, group
+            ):
+                return False
         return True
+
+    def reads_from(self, seen: Access, group: Group) -> bool:
+        """Whether an operand is a value of a group."""
+        return seen.root >= 0 and self.group_of[seen.root] == group.number
 
     def in_register(self, seen: Access, line: bool, root_line: bool, group: Group) -> bool:
         """Whether an operand is a register of the kernel that computes it: whole, or a line spread.
@@ -280,7 +288,7 @@ class Lowering:
         return red * inner * seen.itemsize <= PANEL_BYTES and passes.enabled("rows")
 
     def reduce(self, place: int, needs: set[int]) -> bool:
-        """Let a reduction be computed by the group that computes its operand, or its operand's others."""
+        """Let a reduction be computed with its operand, or with another reduction of that."""
         graph = self.graph
         if getattr(graph.ops[place], "reduces", None) is None:
             return False
@@ -310,9 +318,7 @@ class Lowering:
         group.lines.add(place)
         return True
 
-    def axes_in(
-        self, group: Group, seen: Access, start: int, stop: int
-    ) -> tuple[int, int] | None:
+    def axes_in(self, group: Group, seen: Access, start: int, stop: int) -> tuple[int, int] | None:
         """The axes of a group's shape that a reduction of one of its values goes over."""
         root = seen.root
         if root < 0 or self.group_of[root] != group.number or root in group.lines:
@@ -369,10 +375,11 @@ class Lowering:
         for place in group.nodes:
             line = self.reads_lines(place, group)
             for seen in self.reads(place):
-                root = seen.root
-                if root >= 0 and self.group_of[root] == other.number:
-                    if place in self.copied or not self.in_register(seen, line, root in lines, both):
-                        return False
+                if self.reads_from(seen, other) and (
+                    place in self.copied
+                    or not self.in_register(seen, line, seen.root in lines, both)
+                ):
+                    return False
         return True
 
     def reachable(self, start: Group, end: Group) -> bool:
@@ -443,7 +450,7 @@ class Lowering:
         return True
 
     def reads_in_step(self, place: int, base: int, group: Group) -> bool:
-        """Whether a group reads of an update's base only the very elements that the update writes."""
+        """Whether a group reads of an update's base only the elements that the update writes."""
         graph = self.graph
         shape, strides, moving, _, dtype = graph.attrs[place]
         for member in group.nodes:
@@ -599,8 +606,7 @@ def is_spread(seen: Access, group: Group) -> bool:
         for extent, stride in zip(seen.shape, seen.strides, strict=True)
     )
     return not seen.offsets and all(
-        extent == 1 or have == want
-        for extent, have, want in zip(shape, given, wanted, strict=True)
+        extent == 1 or have == want for extent, have, want in zip(shape, given, wanted, strict=True)
     )
 
 

@@ -111,9 +111,9 @@ class Steps:
                 elif user == self.group.update:
                     if node not in lowering.graph.inputs[user]:
                         return True
-                elif user not in self.members:
-                    return True
-                elif any(seen.root == node and not inside for seen, inside, _ in self.reads(user)):
+                elif user not in self.members or any(
+                    seen.root == node and not inside for seen, inside, _ in self.reads(user)
+                ):
                     return True
         return False
 
@@ -202,9 +202,7 @@ class Steps:
         graph = self.graph
         op = graph.ops[node]
         ((seen, inside, _),) = self.reads(node)
-        source = (
-            self.register_of[seen.root] if inside else self.load(seen, self.group.shape, False)
-        )
+        source = self.register_of[seen.root] if inside else self.load(seen, self.group.shape, False)
         kind, result = self.lowering.type_of(graph.inputs[node][0]).dtype, graph.types[node].dtype
         _, via, _ = _loops.reduce_types(op.reduces, kind, result)
         feeds = self.feeds[source]

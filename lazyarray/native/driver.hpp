@@ -241,9 +241,10 @@ inline Elementwise::Elementwise(const std::vector<Py_ssize_t>& shape, const std:
 // The operand's own memory if elements [lo, lo + count) are contiguous there, else nullptr.
 inline char* Elementwise::inside_run(const Operand& op, char* base, Py_ssize_t lo, Py_ssize_t count) {
     const Axis inner = op.axes.back();
-    if (inner.stride != op.itemsize || lo % inner.extent + count > inner.extent) return nullptr;
-    char* found = nullptr;
-    walk(op.axes, base, lo, 1, [&](char* at, Py_ssize_t) { found = at; });
+    if (inner.stride != op.itemsize) return nullptr;
+    Py_ssize_t row = lo / inner.extent, first = lo % inner.extent;
+    if (first + count > inner.extent) return nullptr;
+    char* found = base + first * inner.stride + row_offset(op, row);
     return (uintptr_t)found & op.unaligned ? nullptr : found;
 }
 
@@ -330,11 +331,11 @@ inline void Elementwise::flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
 
 inline Py_ssize_t Elementwise::row_offset(const Operand& op, Py_ssize_t row) {
     Py_ssize_t offset = 0;
-    for (int d = (int)op.axes.size() - 2; d >= 0; d--) {
+    for (int d = (int)op.axes.size() - 2; d > 0; d--) {
         offset += row % op.axes[d].extent * op.axes[d].stride;
         row /= op.axes[d].extent;
     }
-    return offset;
+    return op.axes.size() > 1 ? offset + row * op.axes[0].stride : offset;
 }
 
 // Whole rows [lo / columns, + rows) of one matrix.
