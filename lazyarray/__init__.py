@@ -57,6 +57,7 @@ from lazyarray.autograd import value_and_grad, vjp
 from lazyarray.device import Device, cpu, devices, gpu
 from lazyarray.explain import explain
 from lazyarray.functions import *  # noqa: F403
+from lazyarray.jit import jit
 from lazyarray.observers import (
     allclose,
     argwhere,
@@ -67,7 +68,6 @@ from lazyarray.observers import (
     searchsorted,
     unique,
 )
-from lazyarray.jit import jit
 from lazyarray.runtime import stats
 
 __version__ = "0.1.0"

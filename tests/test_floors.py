@@ -19,7 +19,17 @@ TOWER = (
     (("ops",), ("codegen",)),
     (
         ("autodiff",),
-        ("schedule", "simplify", "validate", "plan", "fuse", "steps", "assign", "bundle", "sharing"),
+        (
+            "schedule",
+            "simplify",
+            "validate",
+            "plan",
+            "fuse",
+            "steps",
+            "assign",
+            "bundle",
+            "sharing",
+        ),
     ),
     (("tiers",),),
     (("_walk", "_plan", "_bind", "runtime"),),

@@ -335,6 +335,34 @@ def test_results_do_not_depend_on_the_workers():
             assert same_bits(one, other)
 
 
+def split_run(task, program, x, pieces):
+    """What a task of one leaf stores when its kernel runs in pieces, in any order."""
+    slots = program.slots
+    memory = {
+        slot: x if slots[slot].leaf >= 0 else np.empty(slots[slot].nbytes, np.uint8)
+        for slot, _ in task.args
+    }
+    count = task.kernel.n_args
+    task.kernel.call(*[memory[slot] for slot, _ in task.args[:count]], pieces=pieces, seed=pieces)
+    return [memory[slot].tobytes() for _, slot in program.kept]
+
+
+@pytest.mark.parametrize("shape", [(5000, 40), (40, 5000), (3, 300_000), (70, 3, 999)], ids=str)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_pieces_in_any_order(lowered, shape, axis):
+    x = np.random.default_rng(5).integers(-99, 99, shape).astype(np.float32)
+    (a,) = arrays(x)
+    square = a * a
+    la.eval(square.sum(axis=axis), square.argmax(axis=axis), square.min(axis=axis), square)
+    la.eval(a / a.sum(axis=axis, keepdims=True))
+    for program in lowered[-2:]:
+        (task, *_) = program.tasks
+        if len(program.tasks) == 1 and task.kernel is not None:
+            wanted = split_run(task, program, x, None)
+            for pieces in (2, 7, 100):
+                assert split_run(task, program, x, pieces) == wanted
+
+
 # ---- stencils
 
 
