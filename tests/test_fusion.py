@@ -347,6 +347,18 @@ def split_run(task, program, x, pieces):
     return [memory[slot].tobytes() for _, slot in program.kept]
 
 
+def test_a_piece_of_one_row(lowered):
+    x, gamma = np.arange(40 * 64, dtype=np.float32).reshape(40, 64), np.arange(64, dtype=np.float32)
+    a, b = arrays(x, gamma)
+    ((a - a.max(axis=1, keepdims=True)) * b).wait()
+    (task,) = lowered[-1].tasks
+    out = np.zeros_like(x)
+    leaves = {0: x, 1: gamma, -1: out}
+    operands = [leaves[lowered[-1].slots[slot].leaf] for slot, _ in task.args]
+    task.kernel.call_spans([(row, row + 1) for row in range(40)], *operands)
+    assert same_bits(out, (x - x.max(axis=1, keepdims=True)) * gamma)
+
+
 @pytest.mark.parametrize("shape", [(5000, 40), (40, 5000), (3, 300_000), (70, 3, 999)], ids=str)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_pieces_in_any_order(lowered, shape, axis):

@@ -18,11 +18,25 @@ struct PanelStep {
     Fold fold;
 };
 
-template <class T> LA_INLINE void spread_lines(const char* from, char* to, Py_ssize_t lines, Py_ssize_t n) {
-    for (Py_ssize_t i = 0; i < lines; i++) {
-        T x;
-        __builtin_memcpy(&x, from + i * (Py_ssize_t)sizeof(T), sizeof(T));
-        for (Py_ssize_t k = 0; k < n; k++) __builtin_memcpy(to + (i * n + k) * (Py_ssize_t)sizeof(T), &x, sizeof(T));
+// Each of some values n times: args {values, to}, dimensions {values, n}.
+template <class T> struct SpreadLoop {
+    LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t*, void*) {
+        const T* from = (const T*)args[0];
+        T* to = (T*)args[1];
+        Py_ssize_t n = dimensions[1];
+        for (Py_ssize_t i = 0; i < dimensions[0]; i++, to += n) {
+            T x = from[i];
+            for (Py_ssize_t k = 0; k < n; k++) to[k] = x;
+        }
+    }
+};
+inline LoopFn find_spread(Py_ssize_t itemsize) {
+    switch (itemsize) {
+    case 1: return pick_loop<SpreadLoop<uint8_t>>();
+    case 2: return pick_loop<SpreadLoop<uint16_t>>();
+    case 4: return pick_loop<SpreadLoop<uint32_t>>();
+    case 8: return pick_loop<SpreadLoop<uint64_t>>();
+    default: return pick_loop<SpreadLoop<Bytes16>>();
     }
 }
 
@@ -56,6 +70,10 @@ public:
         if (!memory) return kNoMemory;
         Frame f;
         start(f, memory, args, (end - begin) * panel_);
+        for (size_t i = 0; i < in_.size(); i++)
+            if (repeats_[i])
+                gather(in_[i].axes, in_[i].itemsize, args[in_[i].arg], begin * panel_,
+                       std::min(batch_, end - begin) * panel_, memory + in_[i].offset);
         for (Py_ssize_t o = begin; o < end; o += batch_) batch(f, o, std::min(batch_, end - o));
         return 0;
     }
@@ -73,6 +91,7 @@ private:
     Py_ssize_t fold_offset_ = 0;
     std::vector<StepKind> kinds_;
     std::vector<Fold> folds_;
+    std::vector<char> repeats_;  // by input: the same for every panel, and fetched once per run
     std::vector<char> local_;  // by value: takes a piece's memory, in its register or filled once per run
 };
 
@@ -108,9 +127,9 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
     for (const Operand& op : out_)
         if (!op.line) width += op.itemsize;
     // A batch that fits the first level of cache, or one panel.
-    batch_ = std::clamp<Py_ssize_t>(65536 / std::max<Py_ssize_t>(width * panel_, 1), 1, std::max<Py_ssize_t>(outer_, 1));
-    piece_ = std::min<Py_ssize_t>(std::clamp<Py_ssize_t>(32768 / std::max<Py_ssize_t>(width, 1), 512, 4096) & ~(Py_ssize_t)63,
-                                  batch_ * panel_);
+    width = std::max<Py_ssize_t>(width, 1);
+    batch_ = std::clamp<Py_ssize_t>(65536 / (width * panel_), 1, std::max<Py_ssize_t>(outer_, 1));
+    piece_ = std::min(std::clamp<Py_ssize_t>(32768 / width, 512, 4096) & ~(Py_ssize_t)63, batch_ * panel_);
     Py_ssize_t at = state_bytes_ = padded((Py_ssize_t)(values * sizeof(char*) + in_.size() + out_.size()));
     auto reserve = [&](Py_ssize_t bytes) {
         Py_ssize_t here = at;
@@ -134,6 +153,9 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
             if (rewritten[value_register_[op.value]]) value_offset_[op.value] = reserve(op.fill * op.itemsize);
         }
         op.offset = value_offset_[op.value];
+        // A batch of several panels is fetched; one panel may be read where it lies.
+        repeats_.push_back(batch_ > 1 && op.kind == kStrided && !op.line && op.axes[0].stride == 0 &&
+                           panel_ % period(op.axes) == 0 && !rewritten[value_register_[op.value]]);
     }
     for (Operand& op : out_) op.offset = value_offset_[op.value];
     for (Step& step : steps_)
@@ -207,13 +229,9 @@ inline void Panels::spread(Frame& f, size_t s, Py_ssize_t panels) const {
     char* to = at(f, s, 1);
     Py_ssize_t size = arguments_[steps_[s].first].step;
     if (inner_ == 1) {
-        switch (size) {
-        case 1: return spread_lines<uint8_t>(from, to, panels, red_);
-        case 2: return spread_lines<uint16_t>(from, to, panels, red_);
-        case 4: return spread_lines<uint32_t>(from, to, panels, red_);
-        case 8: return spread_lines<uint64_t>(from, to, panels, red_);
-        default: return spread_lines<Bytes16>(from, to, panels, red_);
-        }
+        char* args[] = {const_cast<char*>(from), to};
+        Py_ssize_t dimensions[] = {panels, red_};
+        return find_spread(size)(args, dimensions, nullptr, nullptr);
     }
     for (Py_ssize_t p = 0; p < panels; p++)
         for (Py_ssize_t r = 0; r < red_; r++, to += inner_ * size)
@@ -223,7 +241,8 @@ inline void Panels::spread(Frame& f, size_t s, Py_ssize_t panels) const {
 inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
     Py_ssize_t count = panels * panel_, results = panels * inner_;
     for (size_t i = 0; i < in_.size(); i++)
-        f.at[in_[i].value] = in_[i].line ? place_input(f, i, o * inner_, results, -1)
+        f.at[in_[i].value] = repeats_[i] ? f.memory + in_[i].offset
+                             : in_[i].line ? place_input(f, i, o * inner_, results, -1)
                                          : place_input(f, i, o * panel_, count, -1);
     for (size_t k = 0; k < out_.size(); k++)
         if (out_[k].line) place_output(f, k, o * inner_, results, -1);
