@@ -10,8 +10,6 @@
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-import numpy as np
-
 from lazyarray import _loops
 
 from lazyarray._loops cimport KernelFinish, KernelRun, Loop, LoopFn, NativeKernel
@@ -65,10 +63,10 @@ cdef extern from "stream.hpp" namespace "la" nogil:
         Fold fold
         int reg
     Made make_stream(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
-                    const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
-                    const vector[Py_ssize_t]& registers, const vector[StepSpec]& steps,
-                    const vector[StreamFold]& folds, const vector[OperandSpec]& closing_inputs,
-                    const vector[OperandSpec]& closing_outputs, const vector[StepSpec]& closing_steps, int lines) except +
+                     const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
+                     const vector[Py_ssize_t]& registers, const vector[StepSpec]& steps,
+                     const vector[StreamFold]& folds, const vector[OperandSpec]& closing_inputs,
+                     const vector[OperandSpec]& closing_outputs, const vector[StepSpec]& closing_steps, int lines) except +
 
 cdef extern from "around.hpp" namespace "la" nogil:
     Made make_around(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
@@ -302,7 +300,6 @@ def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
     cdef vector[StreamFold] c_folds
     cdef StreamFold folded
     cdef FoldStep folding
-    cdef OperandSpec total
     cdef int n_lines = 0
     registers = list(registers)
     results = (fold[0] * fold[2],)
@@ -336,7 +333,7 @@ def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
             c_steps.push_back(step_of(what, ins, outs, registers))
         also.append(what)
     cdef Made made = make_stream(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps, c_folds,
-                                end_inputs, end_outputs, end_steps, n_lines)
+                                 end_inputs, end_outputs, end_steps, n_lines)
     n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
     return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
 

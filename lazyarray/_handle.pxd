@@ -7,6 +7,7 @@ cdef class Storage:
     cdef Py_ssize_t pins
     cdef object variable
 
+
 @cython.no_gc
 cdef class Handle:
     cdef readonly Storage storage
