@@ -269,7 +269,7 @@ cdef struct Waiter:
     Py_ssize_t nbytes
     Parker* parker
     LaneState* turn             # lane whose turn it gave away
-    bint inside
+    Frame* frame                # of the task that waits, or NULL
     bint deaf                   # leaves signals to later
     int listed
     int done                    # set last: then the Waiter may be gone
@@ -280,6 +280,7 @@ cdef struct Frame:
     Task* task
     Frame* outer
     LaneState* lane             # NULL: runs without a turn (naive)
+    int held                    # why it cannot go on by itself: it waits, or lies under other frames of its thread
 
 cdef struct Engine:
     Mutex* lock
@@ -303,7 +304,7 @@ cdef struct Engine:
     Py_ssize_t max_bytes
     Py_ssize_t n_ready
     Py_ssize_t started          # frames with a task
-    Py_ssize_t stuck            # of these, waiting for something that has not happened
+    Py_ssize_t stuck            # of these, held: when all are, none moves before another task does
     ReadyQueue[Task]* naive_ready   # tasks that a thread has made ready and will run, unless one that waits does first
     Epoch* oldest
     Epoch* newest

@@ -9,7 +9,7 @@ import time
 import traceback
 import weakref
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from lazyarray._engine import EngineError, Lane, Var, push, wait, wait_all
@@ -933,6 +933,50 @@ def test_naive_from_many_threads(naive):
     assert sum(var.version for var in cells.vars) == 16_000
 
 
+def test_naive_task_cannot_wait_for_one_under_it(naive):
+    """On one stack: the outer task goes on only when the inner one ends."""
+    a, b = Var(), Var()
+    push(lambda: push(lambda: wait(a), writes=[b]), writes=[a])
+    with pytest.raises(EngineError, match="only be done after the task itself"):
+        wait(b)
+    wait(a)
+
+
+def test_naive_tasks_that_wait_for_each_other_end(naive):
+    """Threads run others' tasks while they wait: one may lie under what waits for it."""
+    cells = _engine._Cells(6)
+
+    def act(rng):
+        a, b, c = rng.sample(range(6), 3)
+
+        def inside():
+            with suppress(EngineError):
+                wait(cells.vars[c])
+
+        kind = rng.randrange(4)
+        if kind == 0:
+            push(inside, [cells.vars[a]], [cells.vars[b]], rng.choice([-1, 0, 1]))
+        elif kind == 1:
+            push(inside)
+        elif kind == 2:
+            push(nop, [cells.vars[a]], [cells.vars[b]], rng.choice([-1, 0, 1]))
+        else:
+            cells.settle(a)
+
+    def work(seed):
+        rng = random.Random(seed)
+        for _ in range(3_000):
+            act(rng)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_all()
+    assert _engine.pending() == (0, 0)
+
+
 def test_switching_workers_and_kind_while_tasks_run(two_workers):
     cells = _engine._Cells(10)
     program = list(random_program(7, 3_000, 10))
@@ -1042,8 +1086,26 @@ def test_thread_locals_stay_between_tasks_of_a_worker(one_worker):
     assert seen == list(range(1, 11))
 
 
-def test_anything_at_once(two_workers):
+@pytest.mark.parametrize(
+    "kinds",
+    [("naive", "threaded", "threaded"), ("naive", "naive", "threaded")],
+    ids=["mostly threaded", "mostly naive"],
+)
+def test_anything_at_once(two_workers, kinds):
     """Three threads do at random all that the engine offers; it ends, quiet, without a clash."""
+    do_anything_at_once(kinds, 5_000, 0)
+
+
+@pytest.mark.slow
+def test_anything_at_once_often(two_workers):
+    """As above, with the starts of many runs, where waits in the naive engine meet."""
+    for run in range(40):
+        do_anything_at_once(("naive", "naive", "threaded"), 3_000, 1 + run)
+        _engine.set_bounds(10_000, 1 << 40)
+        _engine.set_workers(2)
+
+
+def do_anything_at_once(kinds, actions, run):
     cells, lane = _engine._Cells(12), Lane("side", workers=2)
     errors = (ValueError, ZeroDivisionError, EngineError)
 
@@ -1091,11 +1153,11 @@ def test_anything_at_once(two_workers):
         elif seed == 0:
             _engine.set_workers(rng.choice([1, 2, 3, 8]))
             _engine.set_bounds(rng.choice([1, 5, 100, 10_000]), rng.choice([5, 100, 1 << 40]))
-            _engine.set_engine(rng.choice(["naive", "threaded", "threaded"]))
+            _engine.set_engine(rng.choice(kinds))
 
     def work(seed):
-        rng = random.Random(seed)
-        for _ in range(8_000):
+        rng = random.Random(1_000 * run + seed)
+        for _ in range(actions):
             act(rng, seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]

@@ -67,11 +67,14 @@ cdef int run_naive(Task* task) except -1:
     cdef Py_ssize_t mine = 0
     cdef Wakes wakes
     cdef Frame frame
+    cdef Frame* under = <Frame*>get_frame()
     cdef FloatEnvironment floats
     cdef Poison* poison
     cdef object interrupt = None
     wakes.n = 0
     engine.lock.lock()
+    if under != NULL:
+        hold(under)     # even if what it waits for happens meanwhile
     while task != NULL:
         engine.n_ready -= 1
         poison = inherited(task)
@@ -91,7 +94,8 @@ cdef int run_naive(Task* task) except -1:
                 with nogil:
                     frame.task = task
                     frame.lane = NULL
-                    frame.outer = <Frame*>get_frame()
+                    frame.held = 0
+                    frame.outer = under
                     set_frame(&frame)
                     floats.enter()
                     run_units(task)
@@ -111,6 +115,8 @@ cdef int run_naive(Task* task) except -1:
         if mine:
             mine -= 1
             task = engine.naive_ready.take()
+    if under != NULL:
+        let_go(under)
     engine.lock.unlock()
     wakes.send()
     if interrupt is not None:

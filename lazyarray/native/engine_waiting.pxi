@@ -33,11 +33,25 @@ cdef void wake_satisfied(Waiter** place, Wakes* wakes) noexcept nogil:
             continue
         place[0] = waiter.next
         waiter.listed = False
-        if waiter.inside:
-            engine.stuck -= 1
+        if waiter.frame != NULL:
+            let_go(waiter.frame)
         parker = waiter.parker
         store(&waiter.done, 1)
         wakes.add(parker)
+
+
+cdef void hold(Frame* frame) noexcept nogil:
+    """Lock held."""
+    frame.held += 1
+    if frame.held == 1:
+        engine.stuck += 1
+
+
+cdef void let_go(Frame* frame) noexcept nogil:
+    """Lock held."""
+    frame.held -= 1
+    if frame.held == 0:
+        engine.stuck -= 1
 
 
 cdef Waiter** list_of(Waiter* waiter) noexcept nogil:
@@ -50,7 +64,7 @@ cdef void begin_wait(Waiter* waiter) noexcept nogil:
     cdef Wakes wakes
     wakes.n = 0
     waiter.parker = my_parker()
-    waiter.inside = frame != NULL
+    waiter.frame = frame
     waiter.turn = NULL
     waiter.done = waiter.listed = waiter.returned = 0
     engine.lock.lock()
@@ -73,8 +87,8 @@ cdef void begin_wait(Waiter* waiter) noexcept nogil:
         list = list_of(waiter)
         waiter.next = list[0]
         list[0] = waiter
-        if waiter.inside:
-            engine.stuck += 1
+        if frame != NULL:
+            hold(frame)
             waiter.turn = frame.lane
             if frame.lane != NULL:
                 frame.lane.running -= 1
@@ -101,7 +115,7 @@ cdef bint sit(Waiter* waiter) noexcept nogil:
     """Helps, spins, sleeps. True when satisfied, False after a tick."""
     if load(&waiter.done):
         return True
-    if not waiter.inside and waiter.newest:
+    if waiter.frame == NULL and waiter.newest:
         help(waiter)
     if spin(&waiter.done, WAIT_SPIN):
         return True
@@ -147,8 +161,8 @@ cdef void end_wait(Waiter* waiter) noexcept nogil:
         while place[0] != waiter:
             place = &place[0].next
         place[0] = waiter.next
-        if waiter.inside:
-            engine.stuck -= 1
+        if waiter.frame != NULL:
+            let_go(waiter.frame)
     if lane == NULL:
         engine.lock.unlock()
         return
@@ -176,7 +190,7 @@ cdef object hopeless(Waiter* waiter):
     wakes.n = 0
     with nogil:
         engine.lock.lock()
-        circle = waiter.inside and waiter.listed and engine.started == engine.stuck and engine.n_ready == 0
+        circle = waiter.frame != NULL and waiter.listed and engine.started == engine.stuck and engine.n_ready == 0
         helpless = False
         error = 0
         lane = engine.lanes

@@ -173,6 +173,7 @@ cdef void native_turn(Task* task, LaneState* lane, Wakes* wakes) noexcept nogil:
     cdef bint last
     frame.task = task
     frame.lane = lane
+    frame.held = 0
     frame.outer = <Frame*>get_frame()
     set_frame(&frame)
     run_units(task)
@@ -199,6 +200,7 @@ cdef void call_python(Task* task, LaneState* lane) noexcept:
     cdef Poison* poison
     frame.task = task
     frame.lane = lane
+    frame.held = 0
     frame.outer = <Frame*>get_frame()
     set_frame(&frame)
     try:
@@ -237,6 +239,7 @@ cdef void drop_callable(Task* task, LaneState* lane) noexcept:
     task.dead.first = NULL
     frame.task = task
     frame.lane = lane
+    frame.held = 0
     frame.outer = <Frame*>get_frame()
     set_frame(&frame)
     Py_XDECREF(fn)
