@@ -8,7 +8,7 @@
 cimport cython
 from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident,
-    PyThread_release_lock, PyThread_type_lock,
+    PyThread_release_lock,
 )
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -24,7 +24,7 @@ from lazyarray._engine cimport admit, var_wait
 from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, Type, leaf, make, recorder, settle
 from lazyarray._memory cimport Buffer, fits_limit, foreign_buffer, no_memory, wait_busy
 from lazyarray._memory import NoRoom
-from lazyarray._plan cimport Plan, array_at, bind
+from lazyarray._plan cimport Plan, Taker, array_at, bind, speak
 from lazyarray._trace cimport active, alive, spoil, watching
 from lazyarray._walk cimport Walk, forgo, gather, gather_template, graph_of, key_of, lend, take_back
 
@@ -37,16 +37,12 @@ cdef extern from "Python.h":
 cnp.import_array()
 
 cdef enum:
-    PLAN_LIMIT = 1024
+    LINES = 1024                # whose variants are counted
 
 
 @cython.final
 cdef class Lock:
     """A re-entrant lock. Waiting for it lets go of the GIL; taking it when it is free makes no Python object."""
-
-    cdef PyThread_type_lock inner
-    cdef long owner
-    cdef Py_ssize_t depth
 
     def __cinit__(self):
         self.inner = PyThread_allocate_lock()
@@ -81,11 +77,14 @@ cdef class Lock:
 cdef Lock lock = Lock()
 cdef object forget_values = None    # memory.py: gives up values that can be computed again
 cdef int frugal = 0
-cdef dict plans = {}
+cdef dict plans = {}                # key -> Plan; at most so many, which take at most so many bytes:
+cdef Py_ssize_t max_plans = int(os.environ.get("LAZYARRAY_PLANS", "1024"))
+cdef Py_ssize_t max_plan_bytes = int(os.environ.get("LAZYARRAY_PLAN_BYTES", str(256 << 20)))
+cdef Py_ssize_t plan_bytes = 0      # with their keys
 cdef dict variants = {}             # line -> plans made for what was recorded up to there
-cdef int VARIANTS = int(os.environ.get("LAZYARRAY_VARIANTS", "0"))     # 0: no warning
+cdef int VARIANTS = int(os.environ.get("LAZYARRAY_VARIANTS", "256"))   # of a line, past which it warns; 0: it does not
 cdef uint64_t clock = 0
-cdef Py_ssize_t n_flushes = 0, n_lowerings = 0, n_hits = 0
+cdef Py_ssize_t n_flushes = 0, n_lowerings = 0, n_hits = 0, n_evicted = 0
 cdef Py_ssize_t NO_HEAT = tiers.NO_HEAT
 cdef object inspector = None        # debug.py: runs the nodes of a flush one by one
 
@@ -99,13 +98,35 @@ def fresh_lock():
 os.register_at_fork(after_in_child=fresh_lock)
 
 
-cdef void remember(bytes key, Plan plan):
-    cdef list ages
-    if len(plans) >= PLAN_LIMIT:
-        ages = sorted([((<Plan>p).used, k) for k, p in plans.items()])
-        for _, old in ages[:PLAN_LIMIT // 2]:
-            del plans[old]
+cdef int remember(bytes key, Plan plan) except -1:
+    # The caller holds the lock.
+    global clock, plan_bytes
+    if key in plans:
+        return 0        # another thread was faster
     plans[key] = plan
+    plan_bytes += plan.nbytes + len(key)
+    clock += 1
+    plan.used = clock
+    if len(plans) > max_plans or plan_bytes > max_plan_bytes:
+        forget_plans()
+    return 0
+
+
+cdef int forget_plans() except -1:
+    # Those used longest ago, an eighth more than must go: sorting then costs nothing. The newest stays, whatever it takes.
+    global plan_bytes, n_evicted
+    cdef bytes key
+    cdef Plan plan
+    cdef Py_ssize_t count = max_plans - max_plans // 8, nbytes = max_plan_bytes - max_plan_bytes // 8
+    cdef list ages = sorted([((<Plan>p).used, k) for k, p in plans.items()])
+    ages.pop()
+    for _, key in ages:
+        if len(plans) <= count and plan_bytes <= nbytes:
+            break
+        plan = plans.pop(key)
+        plan_bytes -= plan.nbytes + len(key)
+        n_evicted += 1
+    return 0
 
 
 cdef list complaints = tiers.complaints
@@ -205,6 +226,7 @@ cdef int flush_now(list targets, Recorder live, bint waiting, bint together) exc
     cdef Lock held = lock
     if complaints:
         complain()
+    speak()
     admit(1, 0)
     while True:
         short = None
@@ -255,13 +277,14 @@ cdef int count_variant(tuple site) except -1:
     cdef object count
     if VARIANTS <= 0 or site[0] is None:
         return 0
-    if len(variants) > PLAN_LIMIT:
+    if len(variants) > LINES:
         variants.clear()
     count = variants[site] = variants.get(site, 0) + 1
     if count == VARIANTS + 1:
         file, _, line = _plan.line_of(site).rpartition(":")
         warnings.warn_explicit(
-            f"what ends here has been planned in {count} variants; each new shape or structure costs a plan",
+            f"what ends here has been planned in {count} variants; each new shape or structure costs a plan"
+            " (LAZYARRAY_VARIANTS sets from how many on this is said)",
             RuntimeWarning, file, int(line),
         )
     return 0
@@ -281,14 +304,14 @@ cdef int make_room(object short, int given_up) except -1:
     return given_up + 1
 
 
-cdef list bind_now(Plan plan, Walk* walk, list substitutes, bint waiting, object take):
+cdef list bind_now(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take):
     # The caller holds the lock.
     if plan.limit != NO_HEAT:
         warm(plan, walk)
     return bind(plan, walk, substitutes, waiting, take)
 
 
-cdef object runtime_lock():
+cdef Lock runtime_lock():
     return lock
 
 
@@ -331,6 +354,7 @@ cdef int wait_node(Node node) except -1:
         var_wait(buffer.var)
     elif node.state == PLACEHOLDER:
         raise RuntimeError("an unbound Variable has no value; bind the Symbol first")
+    speak()
     return 0
 
 
@@ -409,13 +433,31 @@ def value(Node node):
 def counters():
     """Counts since the process started."""
     return {
-        "flushes": n_flushes, "lowerings": n_lowerings, "plan_hits": n_hits, "plans": len(plans), **_plan.counters(),
+        "flushes": n_flushes, "lowerings": n_lowerings, "plan_hits": n_hits, "plans": len(plans),
+        "plan_bytes": plan_bytes, "plan_evictions": n_evicted, **_plan.counters(),
     }
 
 
 def clear_plans():
     """Forget all plans."""
-    plans.clear()
+    global plan_bytes
+    with lock:
+        plans.clear()
+        plan_bytes = 0
+
+
+def bound_plans(Py_ssize_t count, Py_ssize_t nbytes):
+    """Keep at most so many plans, which take at most about so many bytes themselves. Returns the bounds before.
+
+    LAZYARRAY_PLANS and LAZYARRAY_PLAN_BYTES set them in the environment.
+    """
+    global max_plans, max_plan_bytes
+    with lock:
+        before = max_plans, max_plan_bytes
+        max_plans, max_plan_bytes = max(1, count), max(0, nbytes)
+        if len(plans) > max_plans or plan_bytes > max_plan_bytes:
+            forget_plans()
+    return before
 
 
 @cython.final

@@ -16,7 +16,7 @@ import numpy as np
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
 
@@ -43,7 +43,17 @@ cdef extern from "conv.hpp" namespace "la" nogil:
         Py_ssize_t* batch
         Py_ssize_t* a_batch
         Py_ssize_t* b_batch
-        Py_ssize_t batches, m, n, k, a_row, a_col, b_row, b_col, tiles_m, tiles_n
+        Py_ssize_t batches, m, n, k, a_row, a_col, b_row, b_col, tiles_m, tiles_n, unit_rows, panel_elements
+    Py_ssize_t STAGE_ROWS, COLUMNS
+    int run_gemm_panels[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int run_gemm_shared[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    cdef cppclass FollowParams:
+        GemmParams gemm
+        KernelRun run
+        const void* program
+        int operands, home
+    int FOLLOW_OPERANDS
+    int run_follow[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm_half(const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     cdef cppclass ConvParams:
@@ -89,8 +99,14 @@ MEMORY_ERROR = {1: (MemoryError, "no memory for a kernel's packed operands")}
 LONGEST = 2**31 - 1  # Fortran integers of SciPy's BLAS
 # Work that one unit should have at least: waking a worker for it costs about 9 us.
 UNIT_FLOPS = 4_000_000  # 30 us of float32 with AVX-512
+UNIT_NS = 40_000
 # OpenBLAS's small-matrix path ends at m*n*k = 100**3; no call is below twice that.
 BLAS_FLOPS = 4_000_000
+# A product whose B is packed once, before: it has to be large, and meet enough rows. Its units are whole rows.
+SHARED_FLOPS = 50_000_000
+SHARED_ROWS = 384
+SHARED_BYTES = 128 << 20    # of a packed B
+UNIT_ROWS = 60
 
 cdef const Micro* micro = micro_named(NULL)
 
@@ -232,12 +248,20 @@ def route_of(dtype, batches, m, n, k):
     return BLAS, max(count, -(-m // LONGEST)), 1
 
 
+def panel_bytes(dtype, batches, m, n, k):
+    """Bytes of a B that is packed in a stage before the product; 0: the units pack what they need."""
+    width = -(-n // COLUMNS) * COLUMNS
+    nbytes = batches * k * width * dtype.itemsize
+    large = m >= SHARED_ROWS and n >= 256 and k >= 64 and 2 * m * n * k >= SHARED_FLOPS and nbytes <= SHARED_BYTES
+    return nbytes if large and route_of(dtype, batches, m, n, k)[0] == BLOCKED and dtype.char in "fd" else 0
+
+
 cdef object tiles(object extent, object wanted, object least):
     """How many nearly equal tiles: `wanted`, but none below `least`."""
     return max(1, min(math.ceil(wanted), extent // least))
 
 
-def gemm(dtype, batch, m, n, k, a, b, label=""):
+def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     """Kernel for products of matrices: args A, B, out.
 
     Parameters
@@ -251,6 +275,9 @@ def gemm(dtype, batch, m, n, k, a, b, label=""):
     a, b : (tuple of int, int, int)
         Strides in elements: along the batch, rows and columns. Real operands that are not contiguous along their rows
         are packed tile by tile; fast where they are along their columns.
+    stages : bool, default False
+        Return a list of kernels that run one after the other, where a large B is best packed before: all take the same
+        operands and one scratch region.
 
     Raises
     ------
@@ -287,7 +314,73 @@ def gemm(dtype, batch, m, n, k, a, b, label=""):
     cdef Py_ssize_t extent = batches * tiles_m * tiles_n if m and n else 0
     rate = {"f": 100.0, "d": 50.0, "F": 100.0, "D": 50.0, "e": 60.0}.get(dtype.char, 20.0 / dtype.itemsize)
     cost = batches * (2.0 * m * n * k * (4 if dtype.kind == "c" else 1) / rate + m * n * 0.2)
-    return make(gemm_run(dtype), NULL, params, extent, 3, cost, label or f"gemm {dtype.name} {m}x{n}x{k}")
+    label = label or f"gemm {dtype.name} {m}x{n}x{k}"
+    shared = panel_bytes(dtype, batches, m, n, k) if stages else 0
+    if not shared:
+        return make(gemm_run(dtype), NULL, params, extent, 3, cost, label)
+    cdef bint single = dtype.char == "f"
+    g.unit_rows = UNIT_ROWS
+    g.panel_elements = shared // dtype.itemsize // batches
+    cdef Py_ssize_t packs = batches * (-(-k // STAGE_ROWS))
+    cdef NativeKernel first = make(
+        run_gemm_panels[float] if single else run_gemm_panels[double], NULL, params, packs, 3, shared / 6.0, f"{label}: pack"
+    )
+    cdef NativeKernel second = make(
+        run_gemm_shared[float] if single else run_gemm_shared[double], NULL, params,
+        batches * (-(-m // UNIT_ROWS)), 3, cost, label,
+    )
+    first.scratch_bytes = second.scratch_bytes = shared
+    return [first, second]
+
+
+def follow(NativeKernel product, NativeKernel program, int home=0):
+    """Kernel for a product and an elementwise program that reads it.
+
+    Parameters
+    ----------
+    product : NativeKernel
+        From `gemm`: real, and of whole rows (see `follows`). With stages, the last; the kernel takes its scratch region.
+    program : NativeKernel
+        From `_loops.elementwise`, over the shape of the product. Its first operand is the product.
+    home : int, optional
+        The number of an output of the program, with the product's dtype, contiguous, no other operand's memory: the product is
+        computed there. By default it is in the thread's working memory.
+
+    Returns
+    -------
+    NativeKernel
+        Its operands: A, B, and those of the program without the first.
+    """
+    cdef Py_ssize_t units, wanted
+    cdef bint single = product.run == <KernelRun>run_gemm[float] or product.run == <KernelRun>run_gemm_shared[float]
+    cdef bytes params = blank(sizeof(FollowParams))
+    cdef FollowParams* f = <FollowParams*><void*>PyBytes_AS_STRING(params)
+    cdef const GemmParams* g = <const GemmParams*>product.params
+    if g.route != BLOCKED or g.tiles_n != 1 and not g.panel_elements or program.n_args > FOLLOW_OPERANDS:
+        raise ValueError(f"follow: {product!r} cannot be followed by {program!r}.")
+    memcpy(&f.gemm, g, sizeof(GemmParams))
+    if not g.panel_elements:
+        # Where the program is most of the work, its share says how many units are worth it.
+        wanted = max(g.tiles_m, min(64 // g.batches, program.cost // UNIT_NS // g.batches, g.m // 12))
+        f.gemm.unit_rows = (g.m + wanted - 1) // wanted
+    f.run, f.program, f.operands, f.home = program.run, program.params, program.n_args, home
+    units = g.batches * ((g.m + f.gemm.unit_rows - 1) // f.gemm.unit_rows)
+    cdef NativeKernel kernel = make(
+        run_follow[float] if single else run_follow[double], NULL, params, units, program.n_args + 1,
+        product.cost + program.cost, f"{product.label}, {program.label}",
+    )
+    kernel.owned = (params, program)
+    kernel.errors = {**product.errors, **program.errors}
+    kernel.scratch_bytes = product.scratch_bytes
+    return kernel
+
+
+def follows(dtype, batches, m, n, k):
+    """Whether what reads a product is best computed with it: real ones whose units are whole rows."""
+    if dtype.char not in "fd" or min(m, n) < 2 or k < 32 or not batches:
+        return False
+    route, _, columns = route_of(dtype, batches, m, n, k)
+    return route == BLOCKED and (columns == 1 or panel_bytes(dtype, batches, m, n, k) > 0)
 
 
 # ------------------------------------------------------------------------------------------------ convolutions
@@ -365,7 +458,7 @@ def conv2d(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilation=(1, 1), 
     Notes
     -----
     out is (n, oh, ow, outputs), ``oh = (h + 2*pad - dilation*(kh-1) - 1) // stride + 1``; each element sums
-    over (kh, kw, channels) in order, in pieces of at most 112 products. All arrays are C-contiguous.
+    over (kh, kw, channels) in order, in even pieces of at most 128 products. All arrays are C-contiguous.
     """
     cdef Convolution conv = Convolution(dtype, x_shape, k_shape, stride, pad, dilation, groups)
     cdef ConvParams* g = conv.g

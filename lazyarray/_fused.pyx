@@ -1,5 +1,6 @@
 # Design. Kernels that fuse elementwise programs with what is around them: reductions in the middle of a program (panels), at
-# its end (stream), and an update's part of a buffer with the rest of it (around). The ABI is that of _loops.
+# its end (stream; columns, where results lie side by side), and an update's part of a buffer with the rest of it (around).
+# The ABI is that of _loops.
 # Invariants: a kernel's bits are those of its steps run one by one: each reduction follows the tree of native/reduce.hpp,
 # and each loop sees contiguous blocks, as in the block driver. A kernel is re-entrant; its params are read-only.
 # Memory: `params` is a C++ object owned by an Owned, beside the Loops whose data the kernel calls.
@@ -50,23 +51,44 @@ cdef extern from "panels.hpp" namespace "la" nogil:
         kLines
         kFold
         kSpread
+        kSwept
     cdef cppclass PanelStep:
         StepSpec step
         StepKind kind
         Fold fold
+        vector[Fold] folds
     Made make_panels(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
                      const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
                      const vector[Py_ssize_t]& registers, const vector[PanelStep]& steps) except +
+
+cdef extern from "columns.hpp" namespace "la" nogil:
+    cdef enum Reach:
+        pass
+    cdef cppclass ColumnSpec:
+        int arg
+        Reach reach
+        Py_ssize_t itemsize
+        vector[Py_ssize_t] strides
+    Made make_columns(const vector[Py_ssize_t]& lead, Py_ssize_t repeats, Py_ssize_t columns, Py_ssize_t rows,
+                      const vector[ColumnSpec]& operands, LoopFn loop, const vector[Fold]& folds,
+                      const vector[int]& sources, const vector[Py_ssize_t]& registers,
+                      const vector[OperandSpec]& closing_inputs, const vector[OperandSpec]& closing_outputs,
+                      const vector[StepSpec]& closing_steps) except +
 
 cdef extern from "stream.hpp" namespace "la" nogil:
     cdef cppclass StreamFold:
         Fold fold
         int reg
+    cdef cppclass Strips:
+        LoopFn loop
+        vector[Py_ssize_t] lead
+        vector[ColumnSpec] operands
     Made make_stream(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
                      const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
                      const vector[Py_ssize_t]& registers, const vector[StepSpec]& steps,
                      const vector[StreamFold]& folds, const vector[OperandSpec]& closing_inputs,
-                     const vector[OperandSpec]& closing_outputs, const vector[StepSpec]& closing_steps, int lines) except +
+                     const vector[OperandSpec]& closing_outputs, const vector[StepSpec]& closing_steps, int lines,
+                     const Strips& strips) except +
 
 cdef extern from "around.hpp" namespace "la" nogil:
     Made make_around(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
@@ -111,6 +133,20 @@ cdef class FoldStep:
 
     def __repr__(self):
         return f"<FoldStep {self.name} {self.source} -> {self.result}>"
+
+
+cdef class LinesStep:
+    """A compiled loop over lines; `folds` are the reductions of its last outputs."""
+
+    cdef readonly Loop loop
+    cdef readonly tuple folds
+
+    def __init__(self, Loop loop, folds):
+        self.loop = loop
+        self.folds = folds
+
+    def __repr__(self):
+        return f"<LinesStep {self.loop!r}>"
 
 
 class Spread:
@@ -190,8 +226,8 @@ cdef double loop_ns(object what):
     return _loops.LOOP_NS.get(what.name, _loops.STEP_NS)
 
 
-cdef double cost_of(object fold, object inputs, object outputs, object lines, object steps):
-    # Nanoseconds on one core.
+def cost_of(fold, inputs, outputs, lines, steps):
+    """Nanoseconds on one core."""
     cdef double elements = 0, results = 0
     cdef double size = fold[0] * fold[1] * fold[2], n = fold[0] * fold[2]
     for reg, _, strides, itemsize in (*inputs, *outputs):
@@ -204,6 +240,8 @@ cdef double cost_of(object fold, object inputs, object outputs, object lines, ob
     for what, _, _ in steps:
         if isinstance(what, LineLoop):
             results += loop_ns(what.loop)
+        elif isinstance(what, LinesStep):
+            elements += sum(_loops.LOOP_NS.get(name, _loops.STEP_NS) for name in what.loop.name.split("+"))
         elif isinstance(what, Loop):
             elements += loop_ns(what)
         else:
@@ -238,6 +276,7 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
     cdef vector[PanelStep] c_steps
     cdef PanelStep step
     cdef FoldStep folding
+    cdef LinesStep swept
     registers = list(registers)
     for extent in shape:
         c_shape.push_back(extent)
@@ -249,7 +288,15 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
         c_outputs.push_back(operand(entry, lines))
     also = []
     for what, ins, outs in steps:
-        if isinstance(what, FoldStep):
+        step.folds.clear()
+        if isinstance(what, LinesStep):
+            step.kind = kSwept
+            step.step = plain_step(ins, outs)
+            swept = what
+            step.step.fn = swept.loop.fn
+            for folding in swept.folds:
+                step.folds.push_back(make_fold(folding.op, folding.via, folding.acc, folding.out))
+        elif isinstance(what, FoldStep):
             folding = what
             step.kind = kFold
             step.step = plain_step(ins, outs)
@@ -281,13 +328,25 @@ cdef StepSpec plain_step(object inputs, object outputs) except *:
     return spec
 
 
-def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
+cdef ColumnSpec column_of(object entry) except *:
+    cdef ColumnSpec spec
+    cdef int number
+    spec.arg, number, spec.itemsize, strides = entry
+    spec.reach = <Reach>number
+    spec.strides = strides
+    return spec
+
+
+def stream(shape, fold, inputs, outputs, registers, lines, steps, label="", strips=None):
     """A program with reductions at its end, and programs of lines after them; nothing is spread.
 
     Parameters
     ----------
     shape, fold, inputs, outputs, registers, lines, steps
         As for `panels`.
+    strips : (Loop, lead, operands), optional
+        A compiled loop for all steps but those of lines, see codegen/emit_columns.py; the extents before the reduced
+        axis, and the loop's inputs as for `columns`, with strides for these extents, rows and columns.
 
     Returns
     -------
@@ -319,6 +378,15 @@ def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
         else:
             c_outputs.push_back(operand(entry, ()))
     also = []
+    cdef Strips c_strips
+    cdef Loop loop
+    if strips is not None:
+        loop, lead, operands = strips
+        c_strips.loop = loop.fn
+        c_strips.lead = lead
+        for entry in operands:
+            c_strips.operands.push_back(column_of(entry))
+        also.append(loop)
     for what, ins, outs in steps:
         if isinstance(what, FoldStep):
             folding = what
@@ -333,9 +401,71 @@ def stream(shape, fold, inputs, outputs, registers, lines, steps, label=""):
             c_steps.push_back(step_of(what, ins, outs, registers))
         also.append(what)
     cdef Made made = make_stream(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps, c_folds,
-                                 end_inputs, end_outputs, end_steps, n_lines)
+                                 end_inputs, end_outputs, end_steps, n_lines, c_strips)
     n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
     return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
+
+
+def columns(Loop loop, axes, operands, steps, lines, line_args, outputs, output_args, registers, Py_ssize_t n_args,
+            double cost, label=""):
+    """A program whose reductions over the last axis are done for columns of results side by side.
+
+    Parameters
+    ----------
+    loop : Loop
+        Of a sweep that reduces, see codegen/emit_columns.py.
+    axes : tuple of int
+        The extents: any number of leading axes, repeats, columns, rows; rows are reduced.
+    operands : list of (argument, reach, item size, strides)
+        The loop's inputs, with a stride for each axis. One that differs between elements is the same in all repeats.
+    steps : list of (what, input registers, output registers)
+        Reductions, in the order of the loop's outputs, and programs of lines.
+    lines, outputs : list of (register, shape, strides, item size)
+        What programs of lines read, and what is stored.
+    line_args, output_args : list of int
+        Their numbers among the kernel's operands.
+
+    Returns
+    -------
+    NativeKernel
+    """
+    cdef vector[Py_ssize_t] c_lead, c_registers
+    cdef vector[ColumnSpec] c_operands
+    cdef vector[OperandSpec] end_inputs, end_outputs
+    cdef vector[StepSpec] end_steps
+    cdef vector[Fold] c_folds
+    cdef vector[int] sources
+    cdef FoldStep folding
+    *lead, repeats, width, rows = axes
+    results = repeats * width
+    for extent in lead:
+        results *= extent
+        c_lead.push_back(extent)
+    for itemsize in registers:
+        c_registers.push_back(itemsize)
+    for entry in operands:
+        c_operands.push_back(column_of(entry))
+    for entry in lines:
+        end_inputs.push_back(operand(entry, ()))
+    for arg in line_args:
+        sources.push_back(arg)
+    also = [loop]
+    for what, ins, outs in steps:
+        if isinstance(what, FoldStep):
+            folding = what
+            c_folds.push_back(make_fold(folding.op, folding.via, folding.acc, folding.out))
+            sources.push_back(-<int>c_folds.size())
+            size = registers[outs[0]]
+            end_inputs.push_back(operand((outs[0], (results,), (size,), size), ()))
+        else:
+            end_steps.push_back(step_of(what.loop, ins, outs, registers))
+        also.append(what)
+    for entry, arg in zip(outputs, output_args, strict=True):
+        end_outputs.push_back(operand(entry, ()))
+        sources.push_back(arg)
+    cdef Made made = make_columns(c_lead, repeats, width, rows, c_operands, loop.fn, c_folds, sources, c_registers,
+                                  end_inputs, end_outputs, end_steps)
+    return wrap(made, label, n_args, cost, also)
 
 
 def around(shape, inputs, outputs, registers, steps, Py_ssize_t nbytes, label=""):

@@ -7,9 +7,10 @@
 # Guarded by the GIL, and by the runtime's lock from the moment the leaves are read to the moment their Storages hold the
 # results: in between a leaf may be overwritten, so nobody else may take hold of it.
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libcpp.vector cimport vector
 
 import dataclasses
@@ -19,13 +20,15 @@ import numpy as np
 cimport numpy as cnp
 
 from lazyarray import _handle
-from lazyarray._bind cimport bind_now, flush_nodes, inspecting, lowered_plan, make_room, raw_sites, runtime_lock
+from lazyarray._bind cimport Lock, bind_now, flush_nodes, inspecting, lowered_plan, make_room, raw_sites, runtime_lock
 from lazyarray._engine cimport admit
+from lazyarray._floats cimport mode
 from lazyarray._handle cimport Handle, Storage, structure, wrap
-from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, constant, leaf, recorder
+from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, constant, leaf, make, recorder
 from lazyarray._memory import NoRoom
-from lazyarray._plan cimport Plan
-from lazyarray._walk cimport Walk, gather_template, graph_of
+from lazyarray._trace cimport active
+from lazyarray._plan cimport Plan, Taker
+from lazyarray._walk cimport Walk, find_twins, gather_template, graph_of
 
 cnp.import_array()
 
@@ -34,6 +37,7 @@ cdef extern from "ndarray.hpp":
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* o)
+    PyObject* PyList_GET_ITEM(list x, Py_ssize_t i)
     int PyGC_Disable()
     int PyGC_Enable()
 
@@ -52,6 +56,7 @@ cdef Node copy_of(Node node, tuple inputs):
     out.type = node.type
     out.offset = node.offset
     out.sig = node.sig
+    out.floats = node.floats
     out.code = node.code
     out.lasti = node.lasti
     out.serial = node.serial
@@ -64,6 +69,20 @@ cdef Node number_like(Node node):
     cdef Node out = constant(0, node.type.dtype)
     out.number = node.number
     return out
+
+
+cdef Node unlike_any(Node node):
+    # A number whose value each run gives; here it has one that no other number has.
+    cdef Node out = constant(0, node.type.dtype)
+    cdef uint64_t* bits = <uint64_t*>out.number
+    bits[0], bits[1] = node.serial, ~<uint64_t>0
+    return out
+
+
+# What an output is: a computed node, or else a value, or else a node that stays.
+cdef struct Ending:
+    Py_ssize_t place            # of the node, or -1
+    Py_ssize_t value            # or -1
 
 
 cdef class Template:
@@ -85,26 +104,39 @@ cdef class Template:
 
     cdef Walk walk
     cdef object graph
-    cdef list order, sources            # own nodes; for each leaf the value, or -1 and a node of its own
-    cdef list places                    # for each output (place or -1, value or -1, own node)
-    cdef dict plans                     # by the leaves that may be overwritten
+    cdef list order                     # own nodes
+    cdef list owns                      # for each leaf an own node,
+    cdef vector[Py_ssize_t] places_of   # and the value that takes its place, or -1
+    cdef list returned                  # for each output an own node,
+    cdef vector[Ending] endings         # and what it is
+    cdef Plan plain                     # where no leaf may be overwritten
+    cdef dict plans                     # by the leaves that may be
+    cdef vector[char] pattern           # room for that; used under the lock
     cdef list shifted                   # (own node, offset as recorded, shift)
     cdef vector[char] written
+    cdef vector[char] taped             # own nodes that were recorded for a gradient
+    cdef readonly bint tracked          # an output is: then its gradient needs Nodes, and runs record them again
     cdef readonly set leaf_serials      # of the recorded leaves
 
     def __init__(self, list outputs, dict values, set written, dict moved, set literals):
         cdef dict copies = {}
+        cdef set returned = set(), on_tape = set()
         cdef list nodes
         cdef Node node
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, place
+        cdef char dies
+        cdef Ending ending
+        cdef bint marked = False
         self.shifted = []
         self.plans = {}
         self.order = []
+        self.owns = []
+        self.returned = nodes = []
         for node in ancestors(outputs, values):
             found = values.get(node.serial)
             if found is not None:
                 if node.state == CONST:
-                    copy = number_like(node)
+                    copy = unlike_any(node)
                 else:
                     copy = leaf(node.type, None)
                     (<Node>copy).state = PLACEHOLDER
@@ -113,32 +145,41 @@ cdef class Template:
             elif node.state == PENDING:
                 copy = copy_of(node, tuple([copies[(<Node>each).serial] for each in node.inputs]))
                 self.shift(node, copy, moved)
+                if node.taped:
+                    on_tape.add(id(copy))
+                marked = marked or node.variable is not None or node.released
             elif node.serial in literals:
                 copy = node
             else:
                 raise Unfit(f"it reads a value that jit does not see, recorded at {node.where}")
             copies[node.serial] = copy
-        nodes = [copies[(<Node>each).serial] for each in outputs]
+        nodes.extend([copies[(<Node>each).serial] for each in outputs])
+        self.tracked = any([id(each) in on_tape for each in nodes])
+        if self.tracked and marked:
+            raise Unfit("its result is recorded for a gradient, and so is a part of it")
         with runtime_lock():
             gather_template(&self.walk, nodes)
+            find_twins(&self.walk)      # literals: numbers that every run may give anew equal no other
             self.order = [<object>self.walk.order[i] for i in range(<Py_ssize_t>self.walk.order.size())]
-            self.places = []
+            for each in self.order:
+                self.taped.push_back(id(each) in on_tape)
             own = {id(copy): values[serial] for serial, copy in copies.items() if serial in values}
             for each in nodes:
                 node = <Node>each
                 if node.state == PENDING:
                     self.walk.kept[node.place] = 1
-                    self.places.append((node.place, -1, node))
+                    ending.place, ending.value = node.place, -1
                 else:
-                    self.places.append((-1, own.get(id(node), -1), node))
-            returned = {value for _, value, _ in self.places}
-            self.sources = []
+                    ending.place, ending.value = -1, own.get(id(node), -1)
+                    returned.add(ending.value)
+                self.endings.push_back(ending)
             for i in range(<Py_ssize_t>self.walk.leaves.size()):
                 each = <object>self.walk.leaves[i]
                 place = own.get(id(each), -1)
-                self.sources.append((place, each))
+                self.places_of.push_back(place)
+                self.owns.append(each)
                 dies = place in written and place not in returned
-                self.written.push_back(1 if dies else 0)
+                self.written.push_back(dies)
             self.graph = graph_of(&self.walk)
         self.leaf_serials = {serial for serial in copies if serial in values}
 
@@ -156,102 +197,162 @@ cdef class Template:
 
     cdef list run(self, Variant variant, list storages, list numbers, list shifts):
         # The Nodes of the outputs, which the Storages hold by then.
-        cdef list values, substitutes, pending, pattern
+        cdef list values, substitutes, pending
         cdef Plan plan
-        cdef Node node
+        cdef Node node, own
         cdef Py_ssize_t i, place
         cdef int given_up = 0
         cdef object short
         cdef Taken taken = Taken.__new__(Taken)
+        cdef Lock held = runtime_lock()
         cdef bytes key
-        cdef bint collecting
+        cdef bint collecting, written
         taken.template = self
         taken.variant = variant
         taken.storages = storages
-        pattern = []
         while True:
-            pending = [(<Storage>each).node for each in storages if (<Storage>each).node.state == PENDING]
-            if pending:
+            pending = None
+            for each in storages:
+                if (<Storage>each).node.state == PENDING:
+                    if pending is None:
+                        pending = []
+                    pending.append((<Storage>each).node)
+            if pending is not None:
                 flush_nodes(pending, False)
             pending = None
             admit(1, 0)
             short = None
-            with runtime_lock():
-                # A finalizer must not come in between either.
-                collecting = PyGC_Disable()
-                try:
-                    values = []
-                    for each in storages:
-                        node = (<Storage>each).node
-                        if node.state == PENDING:
-                            short = node
-                        values.append(node)
-                    if short is not None:
-                        continue
-                    values += numbers
-                    if not self.order:
-                        taken.values = values
-                        taken([])
-                        return taken.results
-                    pattern = [0] * len(self.sources)
-                    node = None
-                    for i in range(len(self.sources)):
-                        place = self.sources[i][0]
-                        if place >= 0 and self.written[i] and donatable(<PyObject*>values[place]):
-                            pattern[i] = 1
-                    key = bytes(pattern)
+            plan = None
+            held.acquire()
+            # A finalizer must not come in between either.
+            collecting = PyGC_Disable()
+            try:
+                values = []
+                for each in storages:
+                    node = (<Storage>each).node
+                    if node.state == PENDING:
+                        short = node
+                    values.append(node)
+                node = None
+                if short is not None:
+                    continue
+                values += numbers
+                if not self.order:
+                    taken.values = values
+                    taken.take([])
+                    return taken.results
+                self.pattern.assign(self.places_of.size(), 0)
+                written = False
+                for i in range(<Py_ssize_t>self.places_of.size()):
+                    if self.written[i] and donatable(PyList_GET_ITEM(values, self.places_of[i])):
+                        self.pattern[i] = 1
+                        written = True
+                if written:
+                    key = PyBytes_FromStringAndSize(self.pattern.data(), self.pattern.size())
                     plan = self.plans.get(key)
-                    if plan is not None:
-                        substitutes = []
-                        for place, each in self.sources:
-                            node = <Node>(values[place] if place >= 0 else each)
-                            if node.state == CONST and (<Node>each).state != CONST:
-                                node = as_leaf(node)
-                            substitutes.append(node)
-                        node = None
-                        for each, offset, place in self.shifted:
-                            (<Node>each).offset = offset + <Py_ssize_t>shifts[place]
-                        taken.values = values
-                        try:
-                            bind_now(plan, &self.walk, substitutes, True, taken)
-                            return taken.results
-                        except NoRoom as error:
-                            short = error
-                        substitutes = taken.values = None
-                    values = None
-                finally:
-                    if collecting:
-                        PyGC_Enable()
+                else:
+                    key = None
+                    plan = self.plain
+                if plan is not None:
+                    substitutes = []
+                    for i in range(<Py_ssize_t>self.places_of.size()):
+                        place = self.places_of[i]
+                        own = <Node>self.owns[i]
+                        node = <Node>values[place] if place >= 0 else own
+                        if node.state == CONST and own.state != CONST:
+                            node = as_leaf(node)
+                        substitutes.append(node)
+                    node = own = None
+                    for each, offset, place in self.shifted:
+                        (<Node>each).offset = offset + <Py_ssize_t>shifts[place]
+                    taken.values = values
+                    try:
+                        bind_now(plan, &self.walk, substitutes, True, taken)
+                        return taken.results
+                    except NoRoom as error:
+                        short = error
+                    substitutes = taken.values = None
+                values = None
+            finally:
+                if collecting:
+                    PyGC_Enable()
+                held.release()
             if plan is None:
-                graph = dataclasses.replace(self.graph, leaf_donatable=[bool(each) for each in pattern])
-                self.plans[key] = lowered_plan(graph, raw_sites(&self.walk))
+                pattern = [bool(each) for each in key] if key is not None else [False] * self.places_of.size()
+                plan = lowered_plan(dataclasses.replace(self.graph, leaf_donatable=pattern), raw_sites(&self.walk))
+                if key is None:
+                    self.plain = plan
+                else:
+                    self.plans[key] = plan
             else:
                 given_up = make_room(short, given_up)
 
 
-cdef class Taken:
-    # What is done with results before anything runs: the Storages hold them.
+    cdef list replay(self, Variant variant, list storages, list numbers, list shifts):
+        # The same, where a gradient will be asked for: each node is recorded again, with its own line, without Python.
+        cdef list values = [(<Storage>each).node for each in storages]
+        cdef list made = [], found = []
+        cdef list read = []
+        cdef tuple inputs
+        cdef Recorder rec = recorder()
+        cdef bint recording = rec.recording
+        cdef Node own, node
+        cdef Py_ssize_t i, place
+        cdef Taken taken = Taken.__new__(Taken)
+        values += numbers
+        for each, offset, place in self.shifted:
+            (<Node>each).offset = offset + <Py_ssize_t>shifts[place]
+        for i in range(<Py_ssize_t>self.places_of.size()):
+            place = self.places_of[i]
+            own = <Node>self.owns[i]
+            node = <Node>values[place] if place >= 0 else number_like(own) if own.state == CONST else own
+            read.append(as_leaf(node) if node.state == CONST and own.state != CONST else node)
+        try:
+            for i in range(len(self.order)):
+                own = <Node>self.order[i]
+                inputs = tuple([made[place] if place >= 0 else read[-1 - place] for place in <tuple>self.graph.inputs[i]])
+                rec.recording = self.taped[i]
+                node = make(own.op, inputs, own.attrs, own.type, own.offset)
+                node.code, node.lasti, node.floats = own.code, own.lasti, own.floats
+                made.append(node)
+                if self.walk.kept[i]:
+                    found.append((i, node))
+        finally:
+            rec.recording = recording
+        taken.template = self
+        taken.variant = variant
+        taken.storages = storages
+        taken.values = values
+        taken.take(found)
+        return taken.results
+
+
+cdef class Taken(Taker):
+    # The Storages hold the results before anything runs.
     cdef Template template
     cdef Variant variant
     cdef list storages, values, results
 
-    def __call__(self, list found):
-        cdef dict by_place = dict(found)
+    cdef int take(self, list found) except -1:
         cdef list results = []
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, place, value
         cdef Storage storage
-        cdef Node node
-        for place, value, each in self.template.places:
-            if place >= 0:
-                node = <Node>by_place[place]
-                node.released = (<Node>each).released
+        cdef Node node, own
+        cdef Ending* ending
+        for i in range(<Py_ssize_t>self.template.endings.size()):
+            ending = &self.template.endings[i]
+            own = <Node>self.template.returned[i]
+            if ending.place >= 0:
+                node = of_place(found, ending.place)
+                if own.released:
+                    node.released = True
                 results.append(node)
-            elif value >= 0:
-                results.append(self.values[value])
-            elif (<Node>each).state == CONST:
-                results.append(number_like(<Node>each))
+            elif ending.value >= 0:
+                results.append(self.values[ending.value])
+            elif own.state == CONST:
+                results.append(number_like(own))
             else:
-                results.append(each)
+                results.append(own)
         self.results = results
         self.values = None
         for i, place in self.variant.stores:
@@ -260,6 +361,19 @@ cdef class Taken:
             if storage.variable is not None:
                 node.variable = storage.variable
             storage.node = node
+        return 0
+
+
+cdef Node of_place(list found, Py_ssize_t place):
+    # The value of a kept node; they come in the order of their places.
+    cdef Py_ssize_t low = 0, high = len(found), middle
+    while low < high - 1:
+        middle = (low + high) >> 1
+        if <Py_ssize_t>(<tuple>found[middle])[0] <= place:
+            low = middle
+        else:
+            high = middle
+    return <Node>(<tuple>found[low])[1]
 
 
 cdef bint donatable(PyObject* at) noexcept:
@@ -291,113 +405,7 @@ cdef list ancestors(list outputs, dict values):
     return [found[serial] for serial in sorted(found)]
 
 
-# ---- arguments
-
-cdef class Call:
-    """The arguments of one call, taken apart."""
-
-    cdef readonly list arrays           # handles, as they come
-    cdef readonly list storages         # theirs, each once
-    cdef readonly list offsets          # of the first handle of each
-    cdef readonly list numbers          # Python numbers
-    cdef readonly list containers       # lists and dicts
-    cdef readonly list objects          # other things
-    cdef readonly list key
-    cdef readonly object skeleton       # the key as a tuple
-    cdef readonly str refusal           # why there is no key
-
-    def __init__(self, tuple args, dict kwargs, static):
-        cdef Recorder rec = recorder()
-        self.arrays = []
-        self.storages = []
-        self.offsets = []
-        self.numbers = []
-        self.containers = []
-        self.objects = []
-        self.key = [rec.recording * 2 + rec.training, len(args)]
-        cdef Py_ssize_t i = 0
-        for each in args:
-            if static and i in static:
-                # Text tells -0.0 from 0.0.
-                self.key.append((type(each), repr(each) if type(each) in (float, complex) else each))
-            else:
-                self.add(each)
-            i += 1
-        for name, each in kwargs.items():
-            self.key.append(name)
-            self.add(each)
-        self.skeleton = tuple(self.key)
-
-    cdef int add(self, object x) except -1:
-        cdef type kind = type(x)
-        if isinstance(x, Handle):
-            return self.add_array(<Handle>x)
-        if kind is float or kind is int or kind is complex:
-            self.numbers.append(x)
-            self.key.append(kind)
-        elif kind is tuple or kind is list:
-            if kind is list:
-                self.containers.append(x)
-            self.key.append(kind)
-            self.key.append(len(x))
-            for each in x:
-                self.add(each)
-        elif kind is dict:
-            self.containers.append(x)
-            self.key.append(dict)
-            self.key.append(len(x))
-            for name, each in (<dict>x).items():
-                self.key.append(type(name))
-                self.key.append(name)
-                self.add(each)
-        elif issubclass(kind, tuple):
-            self.key.append(kind)
-            self.key.append(len(x))
-            for each in x:
-                self.add(each)
-        elif isinstance(x, np.ndarray):
-            self.refusal = "it takes a NumPy array"
-        elif isinstance(x, np.generic):
-            self.key.append(kind)
-            self.key.append(x.tobytes())
-        else:
-            self.objects.append(x)
-            self.key.append(kind)
-            self.key.append(x)
-        return 0
-
-    cdef int add_array(self, Handle a) except -1:
-        cdef Storage storage = a.storage
-        cdef Node node = storage.node
-        cdef Py_ssize_t index = -1, i
-        for i in range(len(self.storages)):
-            if self.storages[i] is storage:
-                index = i
-                break
-        if index < 0:
-            index = len(self.storages)
-            self.storages.append(storage)
-            self.offsets.append(a.offset)
-        for i in range(len(self.arrays)):
-            if self.arrays[i] is a:
-                break
-        else:
-            i = -1
-        self.arrays.append(a)
-        self.key.append(node.type.id)
-        self.key.append(((index * 2 + (node.state == CONST)) * 2 + a.is_scalar) * 2 + (storage.variable is not None))
-        self.key.append(i)
-        if node.taped or node.released or (node.variable is not None and storage.variable is None):
-            self.key.append("tape")
-        if a.shadow is not node.type.shadow:
-            view = a.shadow
-            self.key.append(view.shape)
-            self.key.append(view.strides)
-            self.key.append(view.dtype)
-            self.key.append(bool(cnp.PyArray_ISWRITEABLE(<cnp.ndarray>view)))
-            self.key.append(a.moving)
-            self.key.append(a.offset - <Py_ssize_t>self.offsets[index])
-        return 0
+include "native/jit_call.pxi"
 
 
 # ---- what else has to be as it was
@@ -458,6 +466,8 @@ cdef class Variant:
     cdef public list moving             # by shift: (argument Storage, its offset as traced)
     cdef public object result           # how the result is put together
     cdef public bint bare               # there are no numbers and no effects
+    cdef public Py_ssize_t single       # the output that is all of the result, as a new whole array, or -1
+    cdef public bint scalar             # whether that array is one
 
     def __init__(self, Template template):
         self.template = template
@@ -483,14 +493,16 @@ cdef class Variant:
                 return False
         return True
 
-    cdef object run(self, Call call, list given):
+    cdef list run(self, Call call, list given):
         cdef list shifts = []
-        cdef list results
+        cdef list storages = call.storages
         for index, offset in self.moving:
             shifts.append(<Py_ssize_t>call.offsets[index] - <Py_ssize_t>offset)
-        storages = call.storages + self.closed
-        results = self.template.run(self, storages, given, shifts)
-        return results
+        if len(self.closed):
+            storages = storages + self.closed
+        if self.template.tracked:
+            return self.template.replay(self, storages, given, shifts)
+        return self.template.run(self, storages, given, shifts)
 
 
 def kind_of(Storage storage):
@@ -541,16 +553,6 @@ def debugging():
     return inspecting() is not None
 
 
-def select(list variants, Call call):
-    """The Variant that may be run."""
-    cdef Variant variant
-    for each in variants:
-        variant = <Variant>each
-        if variant.fits(call):
-            return variant
-    return None
-
-
 def run(Variant variant, Call call, list numbers):
     """Run it; its new handles."""
     cdef list nodes = variant.run(call, numbers)
@@ -564,22 +566,77 @@ def run(Variant variant, Call call, list numbers):
     return made
 
 
-def find(families, Call call):
-    """The Variant for a call, or None."""
+cdef class Family:
+    """The variants for arguments of the same types."""
+
+    cdef public set structural          # numbers whose value is part of the key
+    cdef public set proved              # of these, those that a trace has asked for
+    cdef public dict seen               # first value of each integer
+    cdef public dict variants           # by the values of the structural numbers: a list of Variants
+    cdef public Py_ssize_t failures
+    cdef public object plain            # why calls are recorded every time, or None
+
+    def __init__(self, set structural):
+        self.structural = structural
+        self.proved = set()
+        self.seen = {}
+        self.variants = {}
+
+
+cdef Variant find(object families, Call call):
+    # The Variant for a call, or None.
+    cdef Family family
+    cdef object chosen = (), found
     try:
         family = families.get(call.skeleton)
     except TypeError as error:
         raise Unfit(f"an argument cannot be part of a key ({error})") from None
     if family is None or family.plain is not None:
         return None
-    if family.structural:
+    if len(family.structural):
         chosen = tuple([
             x if type(x) is int else repr(x) for i, x in enumerate(call.numbers) if i in family.structural
         ])
-    else:
-        chosen = ()
     found = family.variants.get(chosen)
-    return None if found is None else select(found, call)
+    if found is not None:
+        for each in <list>found:
+            if (<Variant>each).fits(call):
+                return <Variant>each
+    return None
+
+
+cdef class Entry:
+    """What a jitted function does at every call; `jit` adds what it does when it has not seen the like."""
+
+    cdef public object fn
+    cdef public object static           # places of arguments whose value is part of the key
+    cdef public object families         # by the key of a call
+    cdef public Py_ssize_t calls
+    cdef public Py_ssize_t runs         # calls that recorded nothing
+
+    def __call__(self, *args, **kwargs):
+        cdef Call call
+        cdef Variant variant
+        cdef list results
+        self.calls += 1
+        if active() is not None or inspecting() is not None:
+            return self.fn(*args, **kwargs)
+        call = Call.__new__(Call, args, kwargs, self.static)
+        if call.refusal is not None:
+            return self.recorded(call.refusal, args, kwargs)
+        try:
+            variant = find(self.families, call)
+        except Unfit as error:
+            return self.recorded(str(error), args, kwargs)
+        if variant is None:
+            return self.unseen(call, args, kwargs)
+        if not variant.bare:
+            return self.prepared(variant, call, args, kwargs)
+        self.runs += 1
+        if variant.single < 0:
+            return variant.result.build(call, run(variant, call, []), None)
+        results = variant.run(call, [])
+        return wrap(<Node>results[variant.single], variant.scalar)
 
 
 def new_handle(Node node, bint is_scalar):

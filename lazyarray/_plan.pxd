@@ -4,6 +4,11 @@ from libcpp.vector cimport vector
 from lazyarray._loops cimport KernelFinish, KernelRun
 from lazyarray._walk cimport Walk
 
+# A node of a task whose op may raise floating-point flags.
+cdef struct Risk:
+    int place
+    int flags                   # that it can raise
+
 cdef struct Arg:
     int slot
     int first_offset
@@ -24,6 +29,10 @@ cdef struct Spec:
     int first_depends           # one for each read, or -1: all it writes depends on all it reads
     int n_writes
     int place
+    int priority
+    int first_risk
+    int n_risks
+    int dull                    # flags that its loops raise where NumPy does not warn
     bint python
 
 cdef struct SlotSpec:
@@ -44,11 +53,14 @@ cdef class Plan:
     cdef vector[SlotSpec] slots
     cdef vector[Kept] kept
     cdef vector[char] is_written        # by slot
+    cdef vector[Risk] risks
+    cdef list names                     # of their ops, as warnings say them
     cdef readonly list kernels
     cdef readonly list calls            # (function, attributes, arrays, op name) of Python tasks
     cdef readonly list labels           # bytes, for the event log
     cdef readonly object program
     cdef readonly Py_ssize_t cost
+    cdef readonly Py_ssize_t nbytes     # that the plan itself takes, as estimated
     cdef list retired                   # kernels that were replaced: frames may still run them
     cdef Py_ssize_t heat                # ns that its kernels have taken, as estimated
     cdef Py_ssize_t limit               # the heat at which tiers.py hears of it
@@ -57,5 +69,10 @@ cdef class Plan:
     cdef bint inline
     cdef uint64_t used
 
-cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object take)
+cdef class Taker:
+    cdef int take(self, list results) except -1
+
+# Issue the warnings of what has run.
+cdef int speak() except -1
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take)
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype)

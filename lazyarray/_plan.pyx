@@ -4,20 +4,29 @@
 # operand pointers, the numbers, and the lines where its ops were recorded; the engine keeps it until its last task has run.
 # Nodes are issued before their tasks are pushed; the caller holds the runtime's lock, so nobody sees them in between.
 # A plan that is cheap and whose buffers are idle runs on the thread that waits for it: a worker takes 9 us to wake.
+# A task whose nodes ask for floating-point warnings clears the thread's flags before its kernel and reads them after. A flag
+# counts where every node that could have raised it asks for it: what is not told apart must not warn. Tasks that have raised
+# flags push themselves on `raised`, without the GIL; their Frame, which the engine keeps until then, takes them from there.
 
 cimport cython
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF, Py_XINCREF
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
+import os
+import threading
+
 import numpy as np
 
-from lazyarray import tiers
+from lazyarray import floats, tiers
 from lazyarray._engine cimport (
     NativeFinish, VarState, is_naive, push_native, push_python, var_idle, var_poison, var_poisoned, var_written,
 )
+from lazyarray._floats cimport Mode, drain, tell
+from lazyarray._floats import KINDS, failure
 from lazyarray._ir cimport CONST, Node, issue, leaf_like, settle
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
 from lazyarray._memory cimport Buffer, try_buffer
@@ -30,9 +39,27 @@ cimport numpy as cnp
 cdef extern from "ndarray.hpp":
     object la_ndarray(object descr, int nd, const cnp.npy_intp* dims, const cnp.npy_intp* strides, void* data, int flags)
 
+cdef extern from "flags.hpp" namespace "la" nogil:
+    unsigned float_flags()
+    void clear_float_flags()
+
+cdef extern from "raised.hpp" namespace "la" nogil:
+    cdef struct Raised:
+        Raised* next
+        void* frame
+        int index
+        unsigned flags
+    void add_flags(Raised*, unsigned)
+    cppclass RaisedStack:
+        void push(Raised*)
+        bint empty()
+        Raised* take_all()
+    RaisedStack& raised()
+
 cnp.import_array()
 
 cdef enum:
+    FLOATS = 98                 # error code of a task whose flags are errors
     INLINE_COST = 40_000        # ns of kernel time that are cheaper to run here than to hand over (9 us) and wait for
     RELEASE_COST = 5_000        # ns from which an inline run lets go of the GIL
     SHARE_COST = 10_000         # ns of work that are worth a worker's waking: what a thread takes at once of a kernel
@@ -43,18 +70,61 @@ cdef struct Call:
     KernelFinish finish
     const void* params
     char** args
+    unsigned wanted             # flags that are told of,
+    unsigned raising            # and those of them that are errors
+    bint shared                 # between threads: `finish` tells
+    Raised raised
+
+# What a plan takes itself, in bytes: measured with tracemalloc, beside the kernels' own memory.
+cdef enum:
+    PLAN_BYTES = 1500
+    KERNEL_BYTES = 3000
+    STEP_BYTES = 300
+    ARG_BYTES = 120
+    SLOT_BYTES = 96
+    NODE_BYTES = 1300           # where a recipe still needs what lowering knew of the graph
 
 cdef Py_ssize_t n_tasks = 0, n_inline = 0, n_compiled = 0
 
 
 cdef int run_call(void* arg, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     cdef Call* call = <Call*>arg
-    return call.run(call.params, call.args, begin, end)
+    cdef unsigned flags
+    cdef int code
+    if not call.wanted:
+        return call.run(call.params, call.args, begin, end)
+    clear_float_flags()
+    code = call.run(call.params, call.args, begin, end)
+    flags = float_flags() & call.wanted
+    if flags:
+        add_flags(&call.raised, flags)
+    if code == 0 and not call.shared:
+        code = told(call)
+    return code
 
 
 cdef int finish_call(void* arg) noexcept nogil:
     cdef Call* call = <Call*>arg
-    return call.finish(call.params, call.args)
+    cdef unsigned flags
+    cdef int code = 0
+    if not call.wanted:
+        return call.finish(call.params, call.args)
+    if call.finish != NULL:
+        clear_float_flags()
+        code = call.finish(call.params, call.args)
+        flags = float_flags() & call.wanted
+        if flags:
+            add_flags(&call.raised, flags)
+    return told(call) if code == 0 else code
+
+
+cdef inline int told(Call* call) noexcept nogil:
+    # All units have run.
+    if not call.raised.flags:
+        return 0
+    if call.raised.frame != NULL:
+        raised().push(&call.raised)
+    return FLOATS if call.raised.flags & call.raising else 0
 
 
 cdef Py_ssize_t share_of(NativeKernel kernel) noexcept:
@@ -74,9 +144,11 @@ cdef class Plan:
         cdef SlotSpec slot
         cdef Kept kept
         cdef NativeKernel kernel
+        cdef bint holds_graph = False
         self.kernels = []
         self.calls = []
         self.labels = []
+        self.names = []
         self.retired = []
         self.limit = tiers.first_heat(program)
         self.program = program
@@ -89,6 +161,7 @@ cdef class Plan:
         self.is_written.assign(self.slots.size(), 0)
         for task in program.tasks:
             spec.place = task.place
+            spec.priority = task.priority
             spec.first_arg = <int>self.args.size()
             spec.n_args = <int>len(task.args)
             for index, places in task.args:
@@ -134,11 +207,35 @@ cdef class Plan:
                 self.n_compiled += task.tier
                 if graph.ops[task.place].fallible:
                     self.inline = False
+            self.add_risks(&spec, task, graph)
             self.tasks.push_back(spec)
         for place, index in program.kept:
             kept.place = place
             kept.slot = index
             self.kept.push_back(kept)
+        self.nbytes = PLAN_BYTES + ARG_BYTES * self.args.size() + SLOT_BYTES * self.slots.size()
+        for task in program.tasks:
+            self.nbytes += KERNEL_BYTES * (1 + len(task.parts or ()))
+            if task.recipe is not None:
+                self.nbytes += STEP_BYTES * <Py_ssize_t>len(task.recipe.steps)
+                holds_graph = holds_graph or task.recipe.compiled is not None
+        if holds_graph:
+            self.nbytes += NODE_BYTES * <Py_ssize_t>len(graph.ops)
+
+    cdef int add_risks(self, Spec* spec, object task, object graph) except -1:
+        cdef Risk risk
+        spec.first_risk = <int>self.risks.size()
+        spec.dull = 0
+        for place in task.nodes:
+            dtypes = [(graph.types[i] if i >= 0 else graph.leaf_types[-1 - i]).dtype for i in graph.inputs[place]]
+            name, flags, dull = floats.flags_of(graph.ops[place], dtypes, graph.types[place].dtype)
+            spec.dull |= <int>dull
+            if flags:
+                risk.place, risk.flags = place, flags
+                self.risks.push_back(risk)
+                self.names.append(name)
+        spec.n_risks = <int>self.risks.size() - spec.first_risk
+        return 0
 
     def swap(self, Py_ssize_t index, NativeKernel kernel):
         """Run a task's kernel in tier 1 from the next bind on; the caller holds the runtime's lock."""
@@ -164,7 +261,22 @@ cdef class Plan:
         return total
 
 
+# Where a node with a risk was recorded; both owned.
+cdef struct Noted:
+    PyObject* code
+    PyObject* mode
+    int lasti
+
+
+cdef class Taker:
+    """What is done with new leaves, in the order of the plan's kept values, before anything runs."""
+
+    cdef int take(self, list results) except -1:
+        return 0
+
+
 @cython.final
+@cython.no_gc
 cdef class Frame:
     """One run of a plan: operand pointers, numbers, and where its ops were recorded."""
 
@@ -172,16 +284,70 @@ cdef class Frame:
     cdef Plan plan
     cdef list sites         # raw sites of the tasks that may fail
     cdef list foreign       # buffers of other owners, kept alive until the tasks have run
+    cdef vector[Noted] noted    # by the plan's risks: where they were recorded, and under which mode
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        if not raised().empty():
+            collect_raised()
+        for i in range(<Py_ssize_t>self.noted.size()):
+            Py_XDECREF(self.noted[i].code)
+            Py_XDECREF(self.noted[i].mode)
         free(self.memory)
+
+    cdef int note(self, Walk* walk) except -1:
+        cdef Py_ssize_t i, n = <Py_ssize_t>self.plan.risks.size()
+        cdef PyObject* raw
+        cdef Noted noted
+        self.noted.reserve(n)
+        for i in range(n):
+            raw = walk.order[self.plan.risks[i].place]
+            noted.code, noted.mode = <PyObject*>(<Node>raw).code, <PyObject*>(<Node>raw).floats
+            noted.lasti = (<Node>raw).lasti
+            Py_XINCREF(noted.code)
+            Py_XINCREF(noted.mode)
+            self.noted.push_back(noted)
+        return 0
+
+    cdef list notes_of(self, int index):
+        # What `_floats.tell` wants to know of a task.
+        cdef Spec* spec = &self.plan.tasks[index]
+        cdef int i
+        return [
+            (self.plan.names[i], self.plan.risks[i].flags, <object>self.noted[i].code, self.noted[i].lasti,
+             <object>self.noted[i].mode)
+            for i in range(spec.first_risk, spec.first_risk + spec.n_risks)
+        ]
 
     def error(self, int index, int code):
         """The located exception for error `code` of task `index`."""
+        cdef Call* calls = <Call*>(self.memory + 16 * self.plan.slots.size())
+        if code == FLOATS:
+            what, lines = failure(calls[index].raised.flags, self.notes_of(index))
+            return FloatingPointError(f"{what}\n  Recorded at {lines}.")
         kernel = self.plan.kernels[index]
         known = kernel.errors or {}
         kind, message = known.get(code, (RuntimeError, f"kernel {kernel.label} failed with code {code}"))
         return located(kind, message, self.sites[index] if self.sites is not None else None)
+
+
+cdef void collect_raised() noexcept:
+    # With the GIL: the frames named there are alive, or in their __dealloc__. Latest first.
+    cdef Raised* each = raised().take_all()
+    cdef list found = []
+    cdef PyObject* raw
+    while each != NULL:
+        raw = <PyObject*>each.frame
+        found.append((<int>each.flags, (<Frame><object>raw).notes_of(each.index)))
+        each = each.next
+    for flags, notes in reversed(found):
+        tell(flags, notes)
+
+
+cdef int speak() except -1:
+    if not raised().empty():
+        collect_raised()
+    return drain()
 
 
 def located(kind, message, site):
@@ -201,25 +367,113 @@ def line_of(site):
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
+class OneThread:
+    """Holds NumPy's BLAS at one thread a call while a host function runs: the workers are threads enough, and its bits must
+    not depend on how many cores there are. SciPy's copy is set for good by `_blas.load_blas`."""
+
+    def __init__(self):
+        self.lock = threading.Lock()    # ctypes lets go of the GIL
+        self.inside = 0
+        self.libraries = None
+        self.before = []
+
+    def __enter__(self):
+        with self.lock:
+            self.inside += 1
+            if self.inside > 1:
+                return
+            if self.libraries is None:
+                from threadpoolctl import ThreadpoolController
+
+                self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            self.before = [(library, library.get_num_threads()) for library in self.libraries]
+            for library, count in self.before:
+                if count != 1:
+                    set_threads(library, 1)
+
+    def __exit__(self, *exception):
+        with self.lock:
+            self.inside -= 1
+            if self.inside:
+                return
+            for library, count in self.before:
+                if count != 1:
+                    set_threads(library, count)
+
+
+def set_threads(library, count):
+    """Set how many threads a call of a library has, whichever thread has set that before."""
+    free = getattr(library, "clear_controlling_thread", None)   # newer versions listen to one thread only
+    if free is not None:
+        free(force=True)
+    library.set_num_threads(count)
+    if free is not None:
+        free(force=True)
+
+
+# Host functions that call BLAS, by the beginnings of their names.
+BLAS_USERS = ("linalg.", "einsum", "dot", "inner", "vdot", "tensordot", "cov", "corrcoef", "polyfit")
+single_threaded = OneThread()
+
+
+def fresh_blas_hold():
+    """In a forked child: the thread that held the lock is gone."""
+    global single_threaded
+    single_threaded = OneThread()
+
+
+os.register_at_fork(after_in_child=fresh_blas_hold)
+
+
 class HostCall:
     """A Python task: an op's NumPy function on the memory of its slots."""
 
-    __slots__ = ("arrays", "attributes", "function", "name", "site")
+    __slots__ = ("arrays", "attributes", "frame", "function", "mode", "name", "site")
 
-    def __init__(self, function, attributes, arrays, name, site):
+    def __init__(self, function, attributes, arrays, name, site, mode, frame):
         self.function = function
         self.attributes = attributes
         self.arrays = arrays
         self.name = name
         self.site = site
+        self.mode = mode            # of floating-point warnings, or None
+        self.frame = frame          # whose memory holds the numbers
 
     def __call__(self):
+        cdef int flags = 0
+        if self.mode is None:
+            with np.errstate(all="ignore"):
+                return self.compute()
+        seen = set()
+        with np.errstate(**listening(self.mode), call=lambda kind, number: seen.add(number)):
+            self.compute()
+        if not seen:
+            return
+        for flag, _, number, _ in KINDS:
+            if number in seen:
+                flags |= <int>flag
+        notes = [(self.name, flags, *(self.site or (None, 0)), self.mode)]
+        found = failure(flags, notes)
+        if found is not None:
+            raise FloatingPointError(f"{found[0]}\n  Recorded at {found[1]}.")
+        tell(flags, notes)
+
+    def compute(self):
         try:
-            self.function(np, *self.arrays, **self.attributes)
+            if self.name.startswith(BLAS_USERS):
+                with single_threaded:
+                    self.function(np, *self.arrays, **self.attributes)
+            else:
+                self.function(np, *self.arrays, **self.attributes)
         except Exception as error:
             if self.site is not None and self.site[0] is not None:
                 error.add_note(f"{self.name}: recorded at {line_of(self.site)}.")
             raise
+
+
+def listening(Mode mode):
+    """The arguments of an errstate that calls for what a mode asks for."""
+    return {name: "call" if mode.asked & <int>flag else "ignore" for flag, name, _, _ in KINDS}
 
 
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
@@ -232,7 +486,7 @@ cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
     return la_ndarray(dtype, n, dims, steps, ptr, cnp.NPY_ARRAY_WRITEABLE)
 
 
-cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object take):
+cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take):
     # With `substitutes` (leaf nodes for a template's leaves) the template stays as it is and new leaves are returned; before
     # anything runs, `take` gets them, if it is not None.
     global n_tasks, n_inline, n_compiled
@@ -257,6 +511,7 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object tak
     cdef Py_ssize_t failed = -1
     cdef NativeFinish finish
     cdef const uint64_t* depends
+    cdef bint watched = False, strict = False
     frame.plan = plan
     frame.memory = <char*>malloc(
         n_calls * sizeof(Call) + (n_args + n_slots) * sizeof(char*) + 16 * n_slots + 16
@@ -301,6 +556,15 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object tak
         calls[i].finish = spec.finish
         calls[i].params = spec.params
         calls[i].args = pointers + spec.first_arg
+        calls[i].wanted = calls[i].raising = 0
+        if spec.n_risks and not spec.python:
+            look_at_modes(plan, spec, walk, &calls[i])
+            watched = watched or calls[i].wanted
+            strict = strict or calls[i].raising
+        calls[i].shared = spec.extent > spec.grain
+        calls[i].raised.frame = NULL
+        calls[i].raised.index = <int>i
+        calls[i].raised.flags = 0
         for j in range(spec.first_arg, spec.first_arg + spec.n_args):
             arg = &plan.args[j]
             at = bases[arg.slot]
@@ -328,10 +592,10 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object tak
             raw = walk.order[plan.kept[i].place]
             results.append((plan.kept[i].place, leaf_like(<Node>raw, <Buffer>buffers[plan.kept[i].slot])))
         if take is not None:
-            take(results)
+            take.take(results)
     n_tasks += n_calls
     n_compiled += plan.n_compiled
-    if waiting and plan.inline and plan.cost < INLINE_COST and not is_naive() and quiet(plan, slot_vars):
+    if waiting and plan.inline and plan.cost < INLINE_COST and not strict and not is_naive() and quiet(plan, slot_vars):
         n_inline += 1
         if plan.cost > RELEASE_COST:
             with nogil:
@@ -343,7 +607,17 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object tak
                 var_written(slot_vars[i])
         if failed >= 0:
             out_of_memory(plan, walk, failed, slot_vars)
+        if watched:
+            for i in range(n_calls):
+                if calls[i].raised.flags:
+                    if frame.noted.empty():
+                        frame.note(walk)
+                    tell(<int>calls[i].raised.flags, frame.notes_of(<int>i))
         return results
+    if watched:
+        frame.note(walk)
+        for i in range(n_calls):
+            calls[i].raised.frame = <PyObject*>frame
     for i in range(n_calls):
         spec = &plan.tasks[i]
         reads.clear()
@@ -354,22 +628,42 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, object tak
             writes.push_back(slot_vars[plan.vars[k]])
         if spec.python:
             push_python(
-                host_call(plan, i, pointers + spec.first_arg, frame.sites[i]), reads.data(), spec.n_reads,
-                writes.data(), spec.n_writes, 0, None, spec.nbytes, plan.calls[i][3],
+                host_call(plan, i, pointers + spec.first_arg, frame, walk), reads.data(), spec.n_reads,
+                writes.data(), spec.n_writes, spec.priority, None, spec.nbytes, plan.calls[i][3],
             )
         else:
             finish = finish_call
-            if spec.finish == NULL:
+            if spec.finish == NULL and not (calls[i].wanted and calls[i].shared):
                 finish = NULL
+                calls[i].shared = False
             depends = NULL
             if spec.first_depends >= 0:
                 depends = plan.depends.data() + spec.first_depends
             push_native(
                 run_call, finish, &calls[i], spec.extent, spec.grain,
-                frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, depends, 0, None, spec.nbytes,
+                frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, depends,
+                spec.priority, None, spec.nbytes,
                 <const char*>(<bytes>plan.labels[i]),
             )
     return results
+
+
+cdef inline void look_at_modes(Plan plan, Spec* spec, Walk* walk, Call* call) noexcept:
+    # A flag that a node may raise and does not ask for is not told of: nobody knows which node it was.
+    cdef int i, asked, wanted = 0, silent = spec.dull, raising = 0
+    cdef PyObject* raw
+    cdef PyObject* mode
+    for i in range(spec.first_risk, spec.first_risk + spec.n_risks):
+        raw = walk.order[plan.risks[i].place]
+        mode = <PyObject*>(<Node>raw).floats
+        asked = 0
+        if <object>mode is not None:
+            asked = (<Mode>mode).asked
+            raising |= (<Mode>mode).raising & plan.risks[i].flags
+        wanted |= asked & plan.risks[i].flags
+        silent |= plan.risks[i].flags & ~asked
+    call.wanted = <unsigned>(wanted & ~silent)
+    call.raising = call.wanted & <unsigned>raising
 
 
 cdef object no_room(Plan plan, Walk* walk, Py_ssize_t slot):
@@ -389,14 +683,15 @@ cdef object no_room(Plan plan, Walk* walk, Py_ssize_t slot):
     return NoRoom(f"no memory for {size_text(nbytes)}", None, nbytes, needed)
 
 
-cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, object site):
+cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, Frame frame, Walk* walk):
     function, attributes, layouts, name = plan.calls[index]
     cdef list arrays = []
     cdef Py_ssize_t i = 0
+    cdef PyObject* raw = walk.order[plan.tasks[index].place]
     for shape, strides, dtype in layouts:
         arrays.append(array_at(pointers[i], shape, strides, dtype))
         i += 1
-    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, site)
+    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, frame.sites[index], (<Node>raw).floats, frame)
 
 
 cdef int out_of_memory(Plan plan, Walk* walk, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
@@ -431,9 +726,9 @@ cdef Py_ssize_t run_inline(Plan plan, Call* calls) noexcept nogil:
     cdef Py_ssize_t i
     cdef int code
     for i in range(<Py_ssize_t>plan.tasks.size()):
-        code = calls[i].run(calls[i].params, calls[i].args, 0, plan.tasks[i].extent)
+        code = run_call(&calls[i], 0, plan.tasks[i].extent)
         if code == 0 and calls[i].finish != NULL:
-            code = calls[i].finish(calls[i].params, calls[i].args)
+            code = finish_call(&calls[i])
         if code != 0:
             return i
     return -1

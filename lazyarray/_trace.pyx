@@ -56,18 +56,20 @@ cdef class Trace:
         entry = self.touched.get(id(storage))
         if entry is None:
             entry = self.meet(storage, serial, kind)
+        elif serial != (entry[3] or entry[1]):
+            self.spoil("another thread writes what it reads", True)
         if handle is not None and id(handle) not in self.handles:
             entry[2][id(handle)] = handle
 
     cdef void wrote(self, object storage, uint64_t serial) except *:
         entry = self.touched.get(id(storage))
         if entry is not None:
-            entry[3] = True
+            entry[3] = serial
             self.version(storage, serial)
 
     def meet(self, storage, uint64_t serial, int kind):
         """Note a Storage from outside."""
-        cdef list entry = [storage, serial, {}, False]
+        cdef list entry = [storage, serial, {}, 0]      # the node met first, handles, the node written last
         self.touched[id(storage)] = entry
         self.kinds[id(storage)] = kind
         self.version(storage, serial)

@@ -11,6 +11,9 @@ cdef extern from "walk.hpp":
         vector[int] leaf_refs
         vector[char] kept
         vector[char] donatable
+        vector[int] twins
+        vector[int] first
+        vector[int] table
 
     void swap "std::swap"(Walk& a, Walk& b) noexcept
 
@@ -19,5 +22,6 @@ cdef void take_back(Walk* walk) noexcept
 cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1
 cdef void forgo(Walk* walk, list targets, bint live) noexcept
 cdef int gather_template(Walk* walk, list outputs) except -1
+cdef void find_twins(Walk* walk) noexcept
 cdef bytes key_of(Walk* walk)
 cdef object graph_of(Walk* walk)

@@ -4,25 +4,34 @@
 # What is kept, and which leaves may be overwritten, follows from reference counts: a reference that is not from inside the
 # flush is a live handle, a pending reader or a tape. So no function here may keep a reference to a Node of the walk while
 # `judge` counts. A Node's `mark` is the epoch of the walk that saw it last, `place` its place there.
-# The key is made of interned integers and is compared in full.
+# The key is made of interned integers and is compared in full. Numbers are data, so `(a - 1) * (a - 1)` has two leaves. Where
+# the same is done twice with equal numbers, one of them serves both: then, and only then, their equality is structure.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcmp, memcpy
 from libcpp.algorithm cimport sort as sort_pointers
 from libcpp.vector cimport vector
 
-from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, recorder
+import numpy as np
+
+from lazyarray._ir cimport CONST, ISSUED, NATIVE, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, recorder
+from lazyarray.dtypes import NUMBER
 from lazyarray.plan import IN_STEP, Graph
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* o)
+    PyObject* PyTuple_GET_ITEM(PyObject* t, Py_ssize_t i)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject* t)
 
 cdef enum:
     SPARE_NODES = 1 << 16
+    PART_BYTES = 1 << 12
     NEAR = 64       # nodes that are looked through for the views an update's value reads
 
 cdef uint64_t epoch = 1
+cdef int BYTE = NUMBER[np.dtype(np.uint8)]
 
 
 cdef bint older(PyObject* a, PyObject* b) noexcept nogil:
@@ -134,6 +143,99 @@ cdef bint add_readers(Walk* walk, Recorder rec) except -1:
     return True
 
 
+cdef void find_twins(Walk* walk) noexcept:
+    """Let one of two equal numbers, with which the same is done, serve both."""
+    # Numbers the values: `first` of a node is the first that computes the same, equal numbers being equal.
+    cdef Py_ssize_t i, k, count, n = <Py_ssize_t>walk.order.size(), m = <Py_ssize_t>walk.leaves.size(), size = 16
+    cdef int numbers = 0, found
+    cdef uint64_t hash
+    cdef int* first
+    cdef int* table
+    cdef PyObject* at
+    cdef PyObject* inputs
+    cdef PyObject* other
+    walk.twins.clear()
+    for i in range(m):
+        numbers += (<Node>walk.leaves[i]).state == CONST
+    if numbers < 2 or n < 2:
+        return
+    walk.twins.resize(m)
+    for i in range(m):
+        walk.twins[i] = <int>i
+    while size < 2 * n:
+        size *= 2
+    walk.table.assign(size, 0)
+    walk.first.resize(n)
+    first, table = walk.first.data(), walk.table.data()
+    for i in range(n):
+        first[i] = <int>i
+        at = walk.order[i]
+        inputs = <PyObject*>(<Node>at).inputs
+        count = PyTuple_GET_SIZE(inputs)
+        if (<Node>at).offset or (<Node>at).op.kind == UPDATE or not count:
+            continue
+        hash = <uint64_t>(<Node>at).sig
+        for k in range(count):
+            hash = (hash ^ value_of(first, PyTuple_GET_ITEM(inputs, k))) * <uint64_t>0x9E3779B97F4A7C15
+        k = <Py_ssize_t>(hash >> 32) & (size - 1)
+        found = table[k]
+        while found:
+            other = walk.order[found - 1]
+            if same(first, at, other):
+                first[i] = found - 1
+                for k in range(count):
+                    unite(walk, PyTuple_GET_ITEM(<PyObject*>(<Node>other).inputs, k), PyTuple_GET_ITEM(inputs, k))
+                break
+            k = (k + 1) & (size - 1)
+            found = table[k]
+        else:
+            table[k] = <int>i + 1
+
+
+cdef inline uint64_t value_of(int* first, PyObject* at) noexcept:
+    cdef uint64_t bits
+    if (<Node>at).state == PENDING:
+        return <uint64_t>first[(<Node>at).place]
+    if (<Node>at).state != CONST:
+        return ~<uint64_t>(<Node>at).place
+    memcpy(&bits, (<Node>at).number, 8)
+    return bits + <uint64_t>(<Node>at).type.id
+
+
+cdef inline bint same(int* first, PyObject* node, PyObject* other) noexcept:
+    # Whether two nodes compute the same, as far as equal numbers are equal.
+    cdef PyObject* inputs = <PyObject*>(<Node>node).inputs
+    cdef PyObject* others = <PyObject*>(<Node>other).inputs
+    cdef PyObject* a
+    cdef PyObject* b
+    cdef Py_ssize_t k, count = PyTuple_GET_SIZE(inputs)
+    if (<Node>node).sig != (<Node>other).sig or count != PyTuple_GET_SIZE(others):
+        return False
+    for k in range(count):
+        a, b = PyTuple_GET_ITEM(inputs, k), PyTuple_GET_ITEM(others, k)
+        if a == b:
+            continue
+        if (<Node>a).state != (<Node>b).state:
+            return False
+        if (<Node>a).state == CONST:
+            if (<Node>a).type is not (<Node>b).type or memcmp((<Node>a).number, (<Node>b).number, 16):
+                return False
+        elif (<Node>a).state != PENDING or first[(<Node>a).place] != first[(<Node>b).place]:
+            return False
+    return True
+
+
+cdef inline void unite(Walk* walk, PyObject* to, PyObject* at) noexcept:
+    # The twin of a twin is the first of them.
+    if to != at and (<Node>at).state == CONST:
+        walk.twins[(<Node>at).place] = walk.twins[(<Node>to).place]
+
+
+cdef inline Py_ssize_t leaf_place(Walk* walk, Node leaf) noexcept:
+    # Below 0, as inputs name leaves.
+    return -1 - (walk.twins[leaf.place] if not walk.twins.empty() else leaf.place)
+
+
 cdef bint in_step(Walk* walk, Py_ssize_t place):
     # Whether an update's base is read, shortly before it, only through views that begin where the update does.
     cdef Node node = <Node>walk.order[place]
@@ -175,7 +277,7 @@ cdef bytes key_of(Walk* walk):
             if (<Node>each).state == PENDING:
                 key.push_back((<Node>each).place)
             else:
-                key.push_back(-1 - (<Node>each).place)
+                key.push_back(leaf_place(walk, <Node>each))
     for i in range(<Py_ssize_t>walk.leaves.size()):
         at = walk.leaves[i]
         node = <Node>at
@@ -223,7 +325,7 @@ cdef object graph_of(Walk* walk):
             attrs.append(node.attrs)
         kinds.append(node.type)
         inputs.append(tuple([
-            (<Node>each).place if (<Node>each).state == PENDING else -1 - (<Node>each).place
+            (<Node>each).place if (<Node>each).state == PENDING else leaf_place(walk, <Node>each)
             for each in node.inputs
         ]))
     for i in range(<Py_ssize_t>walk.leaves.size()):
@@ -250,6 +352,32 @@ cdef int add_dependants(Walk* walk, Recorder rec) except -1:
                     collect(walk, [node])
                     break
     return 0
+
+
+cdef int add_parts(Walk* walk, Recorder rec) except -1:
+    # Small parts of bytes that hold several values join the flush: pending, they would keep the whole.
+    cdef void* at = rec.oldest
+    cdef Node node, whole
+    cdef Py_ssize_t i
+    cdef bint packed = False
+    if rec.count <= <Py_ssize_t>walk.order.size():
+        return 0
+    for i in range(<Py_ssize_t>walk.order.size()):
+        packed = packed or is_packed(<Node>walk.order[i])
+    if not packed:
+        return 0
+    while at != NULL:
+        node = <Node>at
+        at = node.after
+        if node.op.kind == VIEW and node.mark != epoch and node.type.nbytes <= PART_BYTES:
+            whole = node.inputs[0]
+            if whole.state == PENDING and whole.mark == epoch and is_packed(whole):
+                collect(walk, [node])
+    return 0
+
+
+cdef inline bint is_packed(Node node) noexcept:
+    return node.op.kind == NATIVE and node.type.number == BYTE and node.type.ndim == 1
 
 
 cdef void collect_live(Walk* walk, Recorder rec) noexcept:
@@ -339,11 +467,13 @@ cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except 
         return False
     if together:
         add_dependants(walk, recorder())
+    add_parts(walk, recorder())
     number(walk)
     if add_readers(walk, recorder()):
         epoch += 1
         renumber(walk)
     judge(walk, targets)
+    find_twins(walk)
     check_bound(walk)
     return True
 
@@ -354,6 +484,7 @@ cdef int gather_template(Walk* walk, list outputs) except -1:
     epoch += 1
     collect(walk, outputs)
     number(walk)
+    walk.twins.clear()
     walk.kept.assign(walk.order.size(), 0)
     walk.donatable.assign(walk.leaves.size(), 0)
     return 0

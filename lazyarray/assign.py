@@ -10,7 +10,13 @@ from lazyarray.dtypes import INTP
 
 from .fuse import Lowering, members
 from .plan import EMPTY, NATIVE, Access, Group, Program, Slot, Task
+from .sharing import LARGE
 from .steps import Steps
+
+APART = 8  # tasks after which a slot's last user is surely done
+
+# A slot that is free, since which turn and group.
+Spare = tuple[int, int, Group]
 
 
 class Assignment:
@@ -21,7 +27,7 @@ class Assignment:
         self.graph = lowering.graph
         self.slots: list[Slot] = []
         self.slot_of: dict[int, int] = {}
-        self.free: dict[int, list[int]] = {}
+        self.free: dict[int, list[Spare]] = {}  # by size, as they became free
         self.last_use: dict[int, int] = {}
         self.tasks: list[Task] = []
         self.taken: dict[int, int] = {}  # values whose slot the current task's results took over
@@ -42,6 +48,7 @@ class Assignment:
                 Slot(graph.leaf_types[leaf].nbytes, leaf, graph.leaf_const[leaf])
             )
         for turn, group in enumerate(groups):
+            self.turn, self.group = turn, group
             self.emit(group, turn)
             self.retire(group, turn)
         program = Program(self.slots, self.tasks)
@@ -60,16 +67,34 @@ class Assignment:
         return len(self.slots) - 1
 
     def fresh(self, nbytes: int) -> int:
-        """A slot of that size that nobody reads any more, else a new one."""
-        spare = self.free.get(nbytes)
-        if spare:
-            return spare.pop()
+        """A slot of that size that nobody reads any more, else a new one.
+
+        Its next user waits for the last: large ones are worth that, others where it waits anyway.
+        """
+        spares = self.free.get(nbytes)
+        if spares:
+            for place in range(len(spares) - 1, max(-1, len(spares) - 1 - APART), -1):
+                slot, _, group = spares[place]
+                if (
+                    nbytes >= LARGE
+                    or group is self.group
+                    or self.lowering.depends(self.group, group)
+                ):
+                    del spares[place]
+                    return slot
+            if self.turn - spares[0][1] >= APART:
+                return spares.pop(0)[0]
         return self.new_slot(Slot(nbytes))
+
+    def spare(self, slot: int) -> None:
+        """Let a slot be used again once the current group is done."""
+        nbytes = self.slots[slot].nbytes
+        self.free.setdefault(nbytes, []).append((slot, self.turn, self.group))
 
     def scratch(self, nbytes: int) -> int:
         """A slot for the current task alone."""
         slot = self.fresh(nbytes)
-        self.free.setdefault(nbytes, []).append(slot)
+        self.spare(slot)
         return slot
 
     def slot(self, root: int) -> int:
@@ -91,7 +116,7 @@ class Assignment:
             if self.last_use[root] == turn and root in self.slot_of and self.owned(root):
                 slot = self.slot_of[root]
                 if self.taken.get(root) is None:
-                    self.free.setdefault(self.slots[slot].nbytes, []).append(slot)
+                    self.spare(slot)
 
     def dies(self, root: int, turn: int) -> bool:
         """Whether `root` is read for the last time and its slot may be overwritten."""
@@ -180,6 +205,8 @@ class Assignment:
         operands = [(self.slot(a.root), a.offsets) for a in program.operands]
         both = operands, program.targets
         args = [both[which][index] for which, index in program.kernel_arguments()]
+        if group.product is not None:
+            program.home = self.home(program, group.product)
         recipe = program.recipe()
         kernel = recipe.kernel()
         read_by = self.readers(program)
@@ -198,13 +225,29 @@ class Assignment:
             scratch = self.scratch(kernel.scratch_bytes)
             args.append((scratch, ()))
             written.add(scratch)
+            for stage in program.stages[:-1]:
+                own = [*args[:2], args[1], (scratch, ())]
+                feeds = self.vars([slot for slot, _ in own[:2]])
+                self.tasks.append(Task(stage, None, own, feeds, [scratch], group.nodes[-1], "pack"))
         reads, writes = sorted(read_by), sorted(written)
         task = Task(
             kernel, None, args, reads, writes, group.nodes[-1], program.label(), recipe=recipe
         )
+        task.nodes = list(group.nodes)
         if any(len(read_by[read]) < len(writes) for read in reads):
             task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
         self.tasks.append(task)
+
+    def home(self, program: Steps, product: int) -> int:
+        """The operand of a program, an output, where its product may be computed; 0 for none."""
+        kind = self.graph.types[product]
+        read = {self.slot(seen.root) for seen in program.operands}
+        for index, (slot, offsets) in enumerate(program.targets):
+            _, shape, strides, size = program.outputs[index]
+            same = shape == kind.shape and strides == c_strides(shape, size)
+            if same and size == kind.itemsize and not offsets and slot not in read:
+                return len(program.operands) - 1 + index
+        return 0
 
     def readers(self, program: Steps) -> dict[int, set[int]]:
         """For each slot that a program reads, the slots whose values depend on it."""
@@ -265,7 +308,7 @@ class Assignment:
         self.detours += 1
         root = -len(self.graph.leaf_types) - self.detours
         self.slot_of[root] = out
-        return Access(root, seen.shape, strides, (), size)
+        return Access(root, seen.shape, strides, (), size, True)
 
     def place_outputs(self, program: Steps, turn: int) -> None:
         """Give each result a slot.
@@ -323,6 +366,8 @@ class Assignment:
             if op.inplace:
                 layouts.insert(0, None)
             kernel = op.factory([self.lowering.type_of(s) for s in sources], kind, layouts, **attrs)
+        stages = kernel if isinstance(kernel, list) else [kernel]
+        kernel = stages[-1]
         writes = [out]
         if kernel is None:
             types = [self.lowering.type_of(s) for s in sources][1 if op.inplace else 0 :]
@@ -333,7 +378,11 @@ class Assignment:
             args.append((scratch, ()))
             writes.append(scratch)
         function = (op.function, attrs) if kernel is None else None
-        self.tasks.append(Task(kernel, function, args, reads, writes, place, op.name, arrays, op))
+        for stage in stages:
+            self.tasks.append(
+                Task(stage, function, args, reads, writes, place, op.name, arrays, op)
+            )
+        self.tasks[-1].nodes = [place]
 
 
 def empty_task(reads: list[int], out: int, place: int, label: str) -> Task:

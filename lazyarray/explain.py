@@ -378,7 +378,7 @@ class Reader:
         kernel = Kernel(self.turn[group.number], "+".join(names), group.shape)
         kernel.statements = self.statements(group)
         main = tasks[-1] if tasks else None
-        kernel.copies = len(tasks) - 1 if len(tasks) > 1 else 0
+        kernel.copies = sum(task.label == "copy" for task in tasks[:-1])
         kernel.tier = getattr(main, "tier", 0) if main is not None else 0
         kernel.nanoseconds = sum(getattr(task.kernel, "cost", 0) for task in tasks)
         kernel.operations = sum(self.work(place) for place in places)

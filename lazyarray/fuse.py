@@ -16,6 +16,7 @@ GROUP_LIMIT = 48  # nodes in a group: registers of a block have to stay in cache
 PANEL_BYTES = (
     1 << 18
 )  # of a value's part that is reduced and read again: a few have to fit the cache
+SPARE = 1 << 12  # bytes of a buffer that a kept view of its beginning may leave unused
 CROSSWISE = 1 << 15  # elements from which an operand is better copied than read across its rows
 
 
@@ -33,6 +34,9 @@ class Lowering:
         self.stored: list[bool] = [False] * count
         self.alias: dict[int, Access] = {}
         self.copied: dict[int, Access] = {}  # view nodes with a buffer of their own
+        # By node, once views are resolved: how its operands are read, from which stored values.
+        self.reading: list[list[Access]] = []
+        self.reading_roots: list[list[int]] = []
         self.groups: list[Group] = []
         self.group_of: list[int] = [-1] * count
         self.reduced: dict[
@@ -54,9 +58,8 @@ class Lowering:
         found = self.alias.get(source)
         if found is None:
             kind = self.type_of(source)
-            found = Access(
-                source, kind.shape, c_strides(kind.shape, kind.itemsize), (), kind.itemsize
-            )
+            strides = c_strides(kind.shape, kind.itemsize)
+            found = Access(source, kind.shape, strides, (), kind.itemsize, True)
             self.alias[source] = found
         return found
 
@@ -80,16 +83,24 @@ class Lowering:
                 self.settle_operands(place)
             elif op.kind == UPDATE:
                 self.store_view(graph.inputs[place][0])
+        self.reading = [self.resolved(place) for place in range(len(graph.ops))]
+        self.reading_roots = [[seen.root for seen in found] for found in self.reading]
+
+    def resolved(self, place: int) -> list[Access]:
+        """How a node reads its operands, views being resolved."""
+        copied = self.copied.get(place)
+        if copied is not None:
+            return [copied]
+        return [self.access(source) for source in self.graph.inputs[place]]
 
     def shares_buffer(self, place: int) -> bool:
         """Whether a kept view needs no copy: it is a whole value, so both hold the same buffer."""
         seen = self.alias[place]
-        return (
-            seen.whole
-            and not self.is_const(seen.root)
-            and seen.root >= 0
-            and (self.type_of(seen.root).nbytes == self.graph.types[place].nbytes)
-        )
+        if not seen.whole or seen.root < 0 or self.is_const(seen.root):
+            return False
+        spare = self.graph.types[seen.root].nbytes - self.graph.types[place].nbytes
+        # A draw lies before the state after it.
+        return spare == 0 or (spare <= SPARE and self.graph.ops[seen.root].kind == NATIVE)
 
     def store(self, source: int) -> None:
         """Let the value of a view be copied to a buffer of its own."""
@@ -114,7 +125,9 @@ class Lowering:
         base = self.access(graph.inputs[place][0])
         own = (place,) if moving else ()
         if base.strides == c_strides(base.shape, base.itemsize):
-            return Access(base.root, kind.shape, strides, base.offsets + own, kind.itemsize)
+            offsets = base.offsets + own
+            whole = not offsets and strides == c_strides(kind.shape, kind.itemsize)
+            return Access(base.root, kind.shape, strides, offsets, kind.itemsize, whole)
         if kind.itemsize != base.itemsize or moving:
             return None
         steps = c_strides(base.shape, base.itemsize)
@@ -129,7 +142,9 @@ class Lowering:
                 out.append(0)
             else:
                 return None
-        return Access(base.root, kind.shape, tuple(out), base.offsets, kind.itemsize)
+        strides = tuple(out)
+        whole = not base.offsets and strides == c_strides(kind.shape, kind.itemsize)
+        return Access(base.root, kind.shape, strides, base.offsets, kind.itemsize, whole)
 
     def settle_operands(self, place: int) -> None:
         """Copy the inputs of an array op that it cannot read where they are."""
@@ -176,22 +191,20 @@ class Lowering:
 
     def sources(self, place: int) -> set[int]:
         """The groups that compute what `place` reads."""
-        found = set()
-        for source in self.read_roots(place):
-            if source >= 0 and self.group_of[source] >= 0:
-                found.add(self.group_of[source])
-        return found
+        group_of = self.group_of
+        return {
+            group_of[root]
+            for root in self.reading_roots[place]
+            if root >= 0 and group_of[root] >= 0
+        }
 
     def reads(self, place: int) -> list[Access]:
         """How a node reads its operands."""
-        copied = self.copied.get(place)
-        if copied is not None:
-            return [copied]
-        return [self.access(source) for source in self.graph.inputs[place]]
+        return self.reading[place]
 
     def read_roots(self, place: int) -> list[int]:
         """The stored values that a node reads."""
-        return [seen.root for seen in self.reads(place)]
+        return self.reading_roots[place]
 
     def closure(self, groups: set[int]) -> int:
         """The bit set of these groups and all they need."""
@@ -475,7 +488,7 @@ class Lowering:
         Its runs along the last axis must be contiguous and ascend, and the part be no small one.
         """
         shape, strides, _, covers, dtype = self.graph.attrs[place]
-        if group.axes is not None or not passes.enabled("stencil"):
+        if group.axes is not None or group.product is not None or not passes.enabled("stencil"):
             return False
         if covers:
             return True

@@ -8,13 +8,12 @@ import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lazyarray import _ir, _jit, _trace, number
-from lazyarray._jit import Call, Unfit, Variant
+from lazyarray._jit import Call, Entry, Family, Variant
 from lazyarray.errors import OptionError, require
 
 from .tracer import Tracer
@@ -24,19 +23,7 @@ TRACE_LIMIT = 128  # variants of one function that are kept
 ATTEMPTS = 3  # calls that may fail to be traced, where a later one may do better
 
 
-@dataclass(slots=True)
-class Family:
-    """The variants for arguments of the same types."""
-
-    structural: set[int]  # numbers whose value is part of the key
-    proved: set[int] = field(default_factory=set)  # of these, those that a trace has asked for
-    seen: dict[int, Any] = field(default_factory=dict)  # first value of each integer
-    variants: dict[tuple[Any, ...], list[Variant]] = field(default_factory=dict)
-    failures: int = 0
-    plain: str | None = None  # why calls are recorded every time
-
-
-class Jitted:
+class Jitted(Entry):
     """What `jit` returns: the function, which records only what it has not seen.
 
     Attributes
@@ -58,7 +45,7 @@ class Jitted:
         self.lock = threading.RLock()
         self.families: OrderedDict[Any, Family] = OrderedDict()
         self.count = 0  # variants kept
-        self.traces = self.calls = self.runs = self.plain = 0
+        self.traces = self.plain = 0
         self.reasons: dict[str, int] = {}
         self.warned = False
 
@@ -90,36 +77,27 @@ class Jitted:
             self.count = 0
             self.warned = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        self.calls += 1
-        if _trace.current() is not None or _jit.debugging():
-            return self.fn(*args, **kwargs)
-        call = Call(args, kwargs, self.static)
-        if call.refusal is not None:
-            return self.recorded(call.refusal, args, kwargs)
-        try:
-            variant = _jit.find(self.families, call)
-        except Unfit as error:
-            return self.recorded(str(error), args, kwargs)
-        if variant is None:
-            family = self.families.get(call.skeleton)
-            if family is not None and family.plain is not None:
-                return self.recorded(family.plain, args, kwargs)
-            return self.trace(call, args, kwargs)
-        if variant.bare:
-            self.runs += 1
-            return variant.result.build(call, _jit.run(variant, call, []), None)
-        prepared = self.prepared(variant, call)
-        if prepared is None:
+    # ---- calling, for `Entry`
+
+    def unseen(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function with arguments for which there is no variant."""
+        family = self.families.get(call.skeleton)
+        if family is not None and family.plain is not None:
+            return self.recorded(family.plain, args, kwargs)
+        return self.trace(call, args, kwargs)
+
+    def prepared(
+        self, variant: Variant, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a variant that needs numbers, or does something besides."""
+        found = self.given(variant, call)
+        if found is None:
             return self.recorded("a number is not what it was", args, kwargs)
         self.runs += 1
-        numbers, given = prepared
+        numbers, given = found
         return variant.result.build(call, _jit.run(variant, call, numbers), given)
 
-    # ---- running
-
-    def prepared(self, variant: Variant, call: Call) -> tuple[list[Any], dict[Any, Any]] | None:
+    def given(self, variant: Variant, call: Call) -> tuple[list[Any], dict[Any, Any]] | None:
         """The constants of a run; None where they cannot be computed as before."""
         given: dict[Any, Any] = dict(enumerate(call.numbers))
         if not variant.numbers:

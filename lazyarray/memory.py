@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import lazyarray._bind as _bind
 import lazyarray._memory as _memory
 from lazyarray import _ir, schedule
-from lazyarray._handle import storage_node
+from lazyarray._handle import held_nodes, storage_node
 from lazyarray._ir import Node
 from lazyarray._record import ArrayBase
 from lazyarray.errors import DTypeError, OptionError, fail
@@ -198,10 +197,7 @@ def holders(n: int = 10) -> list[Holder]:
 def values() -> Iterator[tuple[Node, str]]:
     """All values that arrays lead to, each with what holds it; some more than once."""
     todo: list[tuple[Node, str]] = []
-    for each in gc.get_objects():
-        # By its type: to ask a dead proxy for its class raises. One being made has no Storage.
-        if issubclass(type(each), ArrayBase) and each.storage is not None:
-            todo.append((storage_node(each), "array"))
+    todo.extend((node, "array") for node in held_nodes())
     seen: set[tuple[int, str]] = set()
     while todo:
         node, why = todo.pop()

@@ -19,11 +19,13 @@ NAMES = {
     "common": "what is computed twice is computed once",
     "dead": "what nobody wants is not computed",
     "fuse": "elementwise operations share a kernel, and an update is written by it",
+    "products": "what is made of a product of matrices is computed with it",
     "reductions": "a reduction computes its operand as it reads it",
     "rows": "reductions of rows and what is made of them share a kernel",
     "stencil": "an update that reads its base is computed into a second buffer",
     "bundle": "small tasks that need nothing of each other become one",
     "share": "large temporaries that are never needed together share a buffer",
+    "urgency": "of tasks that are ready, those that most of the plan waits for run first",
 }
 
 disabled: frozenset[str] | None = None  # None: not read yet

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
-
-from lazyarray._ir import c_strides
+from typing import Any, NamedTuple
 
 ELEMENTWISE, VIEW, UPDATE, NATIVE, EMPTY = 1, 2, 3, 4, 5
 # For `moving` in an update's attributes: all views of its base so far begin where it does.
@@ -28,8 +26,7 @@ class Graph:
     leaf_donatable: list[bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """How an operand is read: from which stored value, with which strides in bytes, from where.
 
     It begins at the sum of the `offsets` that its nodes get when a plan is bound.
@@ -40,11 +37,7 @@ class Access:
     strides: tuple[int, ...]
     offsets: tuple[int, ...]
     itemsize: int
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is C-contiguous from the start of the root."""
-        return not self.offsets and self.strides == c_strides(self.shape, self.itemsize)
+    whole: bool  # C-contiguous from the start of the root
 
 
 @dataclass(slots=True)
@@ -64,6 +57,7 @@ class Group:
     axes: tuple[int, int] | None = None  # from, to: what its reductions go over
     lines: set[int] = field(default_factory=set)  # nodes with one value for each line of `axes`
     around: bool = False  # the update is computed into a second buffer
+    product: int | None = None  # the node of `nodes` that is no program: a product of matrices
 
     @property
     def fold(self) -> tuple[int, int, int]:
@@ -86,6 +80,8 @@ class Recipe:
     results: list[int]  # registers that are read when all steps are done
     make: Callable[[list[int], list[Any]], Any]  # (registers, steps) -> NativeKernel
     uniform: list[int] = field(default_factory=list)  # registers of one element throughout
+    # How compiled loops do more than runs of its loops at once, see columns.py.
+    compiled: Callable[[], Any] | None = None
 
     def kernel(self) -> Any:
         """Make the kernel of these very steps."""
@@ -109,7 +105,9 @@ class Task:
     depends: list[int] | None = None
     recipe: Recipe | None = None
     tier: int = 0  # 1: the kernel has compiled loops
+    priority: int = 0  # among ready tasks; see urgency.py
     parts: list[Task] | None = None  # what a bundle runs; see bundle.py
+    nodes: list[int] = field(default_factory=list)  # whose floating-point flags its kernel raises
 
 
 @dataclass(slots=True)

@@ -2,9 +2,11 @@
 
 The passes, in order: `simplify` (nothing is computed twice, or for nobody), `resolve` (which views
 are read in place, which are copied), `fuse` (elementwise nodes into groups, an update into the
-group that computes its value), `order` (readers of a buffer before the update that reuses it),
+group that computes its value), `attach` (a product of matrices into the group that reads it),
+`order` (readers of a buffer before the update that reuses it),
 `assign` (values to slots, by liveness and donation), `bundle` (small tasks that need nothing of
-each other into one), `share` (large slots that are never needed together into one).
+each other into one), `share` (large slots that are never needed together into one), `urge` (what
+runs first where more is ready than there are workers).
 Nothing here knows data: offsets and numbers arrive at bind.
 """
 
@@ -14,8 +16,10 @@ from .assign import Assignment
 from .bundle import bundle
 from .fuse import Lowering
 from .plan import Graph, Group, Program
+from .products import attach
 from .sharing import share
 from .simplify import simplify
+from .urgency import urge
 
 __all__ = ["Graph", "Program", "grouped", "lower"]
 
@@ -25,10 +29,11 @@ def grouped(graph: Graph) -> tuple[Lowering, list[Group]]:
     lowering = Lowering(simplify(graph))
     lowering.resolve()
     lowering.fuse()
+    attach(lowering)
     return lowering, lowering.order()
 
 
 def lower(graph: Graph) -> Program:
     """Make a plan for `graph`."""
     lowering, groups = grouped(graph)
-    return share(bundle(Assignment(lowering).assign(groups), graph))
+    return urge(share(bundle(Assignment(lowering).assign(groups), graph)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
-from operator import or_
+from functools import cache
 from typing import Any
 
+import lazyarray._blas as _blas
 import lazyarray._fused as _fused
 import lazyarray._loops as _loops
 from lazyarray._ir import c_strides
 
+from .columns import compiled_of
 from .fuse import Lowering
 from .plan import NATIVE, VIEW, Access, Group, Recipe
 
@@ -19,6 +20,8 @@ FLAT_INDEX = "iota"
 
 # An operand's elements: how it is read, and over which shape.
 Operand = tuple[Access, tuple[int, ...]]
+# How an operand is read, whether from a register, and whether from a line that is spread.
+Reading = tuple[Access, bool, bool]
 
 
 class Steps:
@@ -52,10 +55,15 @@ class Steps:
         self.spare: dict[tuple[bool, int], list[int]] = {}
         self.folded: list[int] = []  # registers whose last reader was a reduction
         self.leaving: dict[int, bool] = {}
+        self.reading: dict[int, list[Reading]] = {}
         self.uses = self.count_uses()
+        self.stages: list[Any] = []  # kernels of the product: those before, and its own
+        self.home = 0  # the operand of the program in whose memory the product is computed
+        if group.product is not None:
+            self.load_product(group.product)
         if group.axes is None:
             for node in group.nodes:
-                if node != group.update:
+                if node not in (group.update, group.product):
                     self.compute(node)
         else:
             self.compute_in_phases()
@@ -66,8 +74,15 @@ class Steps:
         """Whether a node computes lines."""
         return node in self.group.lines
 
-    def reads(self, node: int) -> Iterator[tuple[Access, bool, bool]]:
+    def reads(self, node: int) -> list[Reading]:
         """How a node reads its operands; whether that is a register, and one to be spread."""
+        found = self.reading.get(node)
+        if found is None:
+            found = self.reading[node] = list(self.readings(node))
+        return found
+
+    def readings(self, node: int) -> Iterator[Reading]:
+        """The same, worked out."""
         line = self.lowering.reads_lines(node, self.group)
         reduces = self.graph.ops[node].kind == NATIVE
         for seen in self.lowering.reads(node):
@@ -168,28 +183,30 @@ class Steps:
         """Add the step of one node."""
         graph = self.graph
         op = graph.ops[node]
+        kind = graph.types[node]
         line = self.is_line(node)
-        space = graph.types[node].shape if line else self.group.shape
+        space = kind.shape if line else self.group.shape
         if op.kind == VIEW:
             self.register_of[node] = self.load(self.lowering.copied[node], space, line)
             return
         if op.name == FLAT_INDEX:
             self.register_of[node] = self.load_index(line)
             return
-        reads = list(self.reads(node))
+        reads = self.reads(node)
         sources = []
+        feeds = 0
         for seen, inside, spread in reads:
             if not inside:
-                sources.append(self.load(seen, space, line))
+                source = self.load(seen, space, line)
             else:
-                sources.append((self.spread_of if spread else self.register_of)[seen.root])
-        kinds = [self.lowering.type_of(s).dtype for s in graph.inputs[node]]
-        loop = op.loop(kinds, graph.types[node].dtype)
-        size = graph.types[node].itemsize
+                source = (self.spread_of if spread else self.register_of)[seen.root]
+            feeds |= self.feeds[source]
+            sources.append(source)
+        loop = op.loop([self.lowering.type_of(s).dtype for s in graph.inputs[node]], kind.dtype)
         stays = self.leaves_group(node) or self.feeds_update(node)
-        out = self.new(size, line) if stays else self.take(size, line)
+        out = self.new(kind.itemsize, line) if stays else self.take(kind.itemsize, line)
         self.register_of[node] = out
-        self.feeds[out] = reduce(or_, (self.feeds[source] for source in sources), 0)
+        self.feeds[out] = feeds
         self.step_of[node] = len(self.steps)
         self.steps.append((_fused.LineLoop(loop) if line else loop, tuple(sources), (out,)))
         self.names.append(op.name)
@@ -288,6 +305,24 @@ class Steps:
             self.loaded[seen, space] = found
         return found
 
+    def load_product(self, node: int) -> None:
+        """Let the product of the group be its first input; what it is made of are operands."""
+        kind = self.graph.types[node]
+        register = self.register_of[node] = self.new(kind.itemsize, False)
+        strides = c_strides(kind.shape, kind.itemsize)
+        self.inputs.append((register, kind.shape, strides, kind.itemsize))
+        self.names.append(self.graph.ops[node].name)
+        layouts = []
+        for seen in self.lowering.reads(node):
+            self.feeds[register] |= 1 << len(self.operands)
+            self.operands.append(seen)
+            self.operand_registers.append(-1)
+            flat = seen.strides == c_strides(seen.shape, seen.itemsize)
+            layouts.append(None if flat else seen.strides)
+        kinds = [self.lowering.type_of(source) for source in self.graph.inputs[node]]
+        made = self.graph.ops[node].factory(kinds, kind, layouts)
+        self.stages = made if isinstance(made, list) else [made]
+
     def load_index(self, line: bool) -> int:
         """The register of the flat index."""
         found = self.indices.get(line)
@@ -313,7 +348,7 @@ class Steps:
     def safe_in_place(self, index: int, node: int, position: int) -> bool:
         """Whether a node written at step `position` may overwrite operand `index` of its shape."""
         register = self.operand_registers[index]
-        if position < 0 or self.is_line(node) != (register in self.lines):
+        if register < 0 or position < 0 or self.is_line(node) != (register in self.lines):
             return False
         root = self.operands[index].root
         for other, seen in enumerate(self.operands):
@@ -366,11 +401,13 @@ class Steps:
                 return _fused.around(shape, inputs, outputs, registers, steps, nbytes, label)
 
         else:
+            stages, home = self.stages, self.home
             reads = [(register, strides, size) for register, _, strides, size in inputs]
             writes = [(register, strides, size) for register, _, strides, size in outputs]
 
             def make(registers: list[int], steps: list[Any]) -> Any:
-                return _loops.elementwise(shape, reads, writes, registers, steps, label=label)
+                program = _loops.elementwise(shape, reads, writes, registers, steps, label=label)
+                return _blas.follow(stages[-1], program, home) if stages else program
 
         results = [entry[0] for entry in outputs]
         uniform = [
@@ -378,4 +415,6 @@ class Steps:
             for register, _, strides, _ in inputs
             if strides is not None and not any(strides) and register not in lines
         ]
-        return Recipe(self.registers, self.steps, results, make, uniform)
+        # Other programs need not be held by their plan.
+        compiled = cache(lambda: compiled_of(self)) if self.group.axes is not None else None
+        return Recipe(self.registers, self.steps, results, make, uniform, compiled)

@@ -17,7 +17,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,13 +194,22 @@ def fulfil(request: Request) -> None:
             return
         if not can_gain(task):
             continue
-        for part in parts_of(task.recipe):
-            if isinstance(part, Run):
-                obtain(part.sweep, request.sites[index], request.compiling)
+        for sweep in sweeps_of(task.recipe):
+            obtain(sweep, request.sites[index], request.compiling)
         kernel = improved(task)
         if kernel is not None:
             request.swap(index, kernel)
             state.counts["swaps"] += 1
+
+
+def sweeps_of(recipe: Recipe | None) -> Iterator[Sweep]:
+    """The sweeps that a recipe is best made of; then those of its loops, where one has failed."""
+    compiled = recipe.compiled() if recipe is not None and recipe.compiled is not None else None
+    if compiled is not None:
+        yield from compiled.sweeps
+        if all(state.loops.get(sweep) for sweep in compiled.sweeps):
+            return
+    yield from (part.sweep for part in parts_of(recipe) if isinstance(part, Run))
 
 
 def parts_of(recipe: Recipe | None) -> list[Any]:
@@ -213,6 +222,13 @@ def improved(task: Task) -> Any:
     recipe = task.recipe
     if recipe is None or not can_gain(task):
         return None
+    compiled = recipe.compiled() if recipe.compiled is not None else None
+    if compiled is not None:
+        if not all(sweep in state.loops for sweep in compiled.sweeps):
+            return None  # the rest may still be compiled
+        loops = [state.loops[sweep] for sweep in compiled.sweeps]
+        if all(loops):
+            return compiled.kernel(loops)
     parts = parts_of(recipe)
     runs = [part for part in parts if isinstance(part, Run)]
     if not any(state.loops.get(run.sweep) for run in runs):

@@ -16,6 +16,7 @@ from lazyarray._jit import Call, Template, Unfit, Variant
 from lazyarray._record import ArrayBase
 from lazyarray.autodiff import CustomOutput
 from lazyarray.number import Number
+from lazyarray.random.legacy import state as old_stream
 
 from .reach import ATTRIBUTE, SCALARS, Search
 
@@ -114,6 +115,8 @@ class Tracer:
         for entry in trace.touched.values():
             storage, first = entry[0], entry[1]
             node = _jit.node_in(storage)
+            if node.serial != (entry[3] or first):
+                raise Again("another thread writes what it reads")
             if entry[3] and node.serial != first:
                 self.check_tape(node, _jit.variable_in(storage))
                 stores.append((self.places[id(storage)], len(self.outputs)))
@@ -138,6 +141,11 @@ class Tracer:
         variant.stores = stores
         variant.shapes = self.shapes
         variant.result = result
+        variant.single, variant.scalar = -1, False
+        if type(result) is New and len(self.shapes) == 1:
+            shape = self.shapes[0]
+            if shape.output >= 0 and shape.whole:
+                variant.single, variant.scalar = shape.output, shape.is_scalar
         variant.moving = moving
         variant.closed = [entry[0] for entry in closed]
         variant.closed_types = [trace.kinds[id(entry[0])] for entry in closed]
@@ -149,7 +157,10 @@ class Tracer:
                     variant.tied[i] = (storage, call.offsets[i])
         targets = {id(entry[0]) for entry in closed}
         targets |= {id(storage) for storage, _ in variant.tied.values()}
-        search = Search(self.fn, call.objects, own, targets | index.keys())
+        roots = call.objects
+        if id(old_stream._state.storage) in targets:
+            roots = [*roots, old_stream]  # which functions of a module draw from
+        search = Search(self.fn, roots, own, targets | index.keys())
         for i, storage in enumerate(call.storages):
             if id(storage) in search.found:
                 variant.tied[i] = (storage, call.offsets[i])
@@ -245,16 +256,17 @@ class Tracer:
         return place
 
     def check_tapes(self) -> None:
-        """Refuse results that a gradient would go through."""
+        """Refuse results whose gradient is a function of the user's."""
         for node in self.outputs:
-            self.check_tape(node, None)
+            if type(node.variable) is CustomOutput:
+                raise Unfit("its result has a gradient of its own")
 
     def check_tape(self, node: Any, variable: Any) -> None:
-        """Refuse a result that a gradient would go through."""
+        """Refuse a written array that a gradient would go through."""
         if node.taped or (node.variable is not None and node.variable is not variable and variable):
-            raise Unfit("its result is recorded for a gradient")
+            raise Unfit("what it writes is recorded for a gradient")
         if type(node.variable) is CustomOutput:
-            raise Unfit("its result is recorded for a gradient")
+            raise Unfit("what it writes is recorded for a gradient")
 
     def check_escapes(self) -> None:
         """Refuse when something that was made is held by more than the result."""

@@ -574,6 +574,90 @@ def test_called_while_recording():
             y = jitted(x) * 3
         y.backward()
         assert x.grad.tolist() == [6, 12]
+    assert jitted.stats["runs"] == 2
+    assert jitted(x).item() == 5
+
+
+weight = la.array([0.5, -1.5])
+
+
+def scaled(x, s):
+    return la.tanh(x * weight) * s + (x - 1) * (x - 1)
+
+
+def partly(x, s):
+    with la.autograd.pause():
+        fixed = la.exp(x)
+    return x * fixed * s
+
+
+def stopped(x, s):
+    return la.stop_gradient(x * s) * x
+
+
+def several(x, s):
+    y = x[1:] * s
+    return {"sum": y.sum(), "parts": (y, x[::-1], x * 2 - x)}
+
+
+def counts(x, s):
+    counter[:] += 1
+    return x * counter * s
+
+
+counter = la.zeros(2)
+
+
+@pytest.mark.parametrize("fn", [scaled, partly, stopped, several, counts])
+def test_gradients_go_through_what_is_run_again(fn):
+    def trained(call):
+        counter[:] = 0
+        weight.attach_grad()
+        found = []
+        for turn in range(5):
+            x = la.array([1.0, 2.0]) * (turn + 1)
+            x.attach_grad()
+            with la.autograd.record():
+                y = call(x * 2, 0.5 + turn)
+                parts = [y["sum"], *y["parts"]] if isinstance(y, dict) else [y]
+                loss = sum((part * part).sum() for part in parts)
+            loss.backward()
+            found += [programs.bits(each) for each in (loss, x.grad, weight.grad, counter)]
+        return found
+
+    jitted = la.jit(fn)
+    assert trained(jitted) == trained(fn)
+    assert jitted.stats["runs"] == 4, jitted.stats
+
+
+def test_gradients_of_gradients_go_through_what_is_run_again():
+    jitted = la.jit(lambda x: x * x * x)
+    for turn in range(3):
+        x = la.array([1.0 + turn, 2.0])
+        x.attach_grad()
+        with la.autograd.record():
+            (first,) = la.autograd.grad(jitted(x).sum(), [x], create_graph=True)
+            loss = first.sum()
+        loss.backward()
+        assert x.grad.tolist() == [6 * (1.0 + turn), 12]
+    assert jitted.stats["runs"] == 2
+
+
+def test_failure_in_what_is_recorded_again_names_its_line():
+    def fn(x, i):
+        return x[i] * 2
+
+    jitted = la.jit(fn)
+    x = la.arange(3.0)
+    x.attach_grad()
+    for index in (1, 2, 7):
+        with la.autograd.record():
+            y = jitted(x, la.array([index]))
+        if index < 3:
+            assert y.tolist() == [2.0 * index]
+        else:
+            with pytest.raises(IndexError, match=f"{__file__}:{fn.__code__.co_firstlineno + 1}"):
+                y.wait()
 
 
 class Net(la.nn.Module):
@@ -620,7 +704,7 @@ def test_training_step(kind):
             at = i % 5 * 12
             losses.append(step(data[at : at + 12], labels[at : at + 12]))
         state = [*net.state_dict().values(), *optimizer.state_dict()["arrays"].values()]
-        rest = optimizer.count, la.random.get_state()
+        rest = optimizer.count, la.random.fast.get_state()
         return [programs.bits(a) for a in (*losses, *state)], rest, step
 
     ours, rest, step = trained(la.jit)
@@ -691,3 +775,34 @@ def test_hybridize():
     assert net.out.weight.grad.shape == (2, 8)
     net.eval()
     assert net(x).shape == (4, 2)
+
+
+def test_writes_in_place_take_no_memory():
+    """What is written at every call is overwritten, unless somebody holds the old value."""
+
+    @la.jit
+    def step(w, v, g):
+        v *= 0.9
+        v += g
+        w -= v
+
+    w, v, g = la.ones(100_000), la.zeros(100_000), la.ones(100_000)
+    expected_w, expected_v = np.ones(100_000), np.zeros(100_000)
+    held = None
+    for turn in range(8):
+        if turn == 5:
+            held = w.copy(), w[:]
+            la.eval(*held)
+        before = la.stats()["bytes_allocated"]
+        step(w, v, g)
+        w.wait()
+        v.wait()
+        if turn in (3, 4):
+            assert la.stats()["bytes_allocated"] == before
+        expected_v = expected_v * 0.9 + 1
+        expected_w = expected_w - expected_v
+        assert w.numpy().tobytes() == expected_w.tobytes()
+        assert v.numpy().tobytes() == expected_v.tobytes()
+    assert step.stats["runs"] == 7
+    assert held[1].numpy().tobytes() == expected_w.tobytes()
+    assert held[0].numpy().tobytes() != expected_w.tobytes()

@@ -112,10 +112,65 @@ def test_operands_are_not_exchanged_where_bits_differ(graphs):
 
 def test_other_attributes_dtypes_and_numbers_are_not_merged(graphs, a):
     la.eval(
-        a.sum(axis=0), a.sum(axis=1), a.astype("float32"), a.astype("float16"), a + 1.0, a + 1.0
+        a.sum(axis=0), a.sum(axis=1), a.astype("float32"), a.astype("float16"), a + 1.0, a + 2.0
     )
     found = simplified(graphs)
     assert (found["sum"], found["cast"], found["add"]) == (2, 2, 2)
+
+
+def test_equal_numbers_with_which_the_same_is_done_are_one(graphs, a):
+    def make():
+        return (a - 1) * (a - 1), la.sin(a * 2) / 3 + la.sin(a * 2) / 3, a * 2
+
+    la.eval(*make())
+    assert simplified(graphs) == {"subtract": 1, "multiply": 2, "sin": 1, "divide": 1, "add": 1}
+    same_bits(make)
+
+
+def test_equal_numbers_are_no_structure_elsewhere(a):
+    """A learning rate that passes the momentum finds its plan."""
+    v = la.ones_like(a).wait()
+
+    def step(rate, momentum):
+        return (v * momentum - a * rate).numpy().tobytes()
+
+    step(0.1, 0.9)
+    lowerings = la.stats()["lowerings"]
+    assert step(0.9, 0.9) != step(0.3, 0.9) != step(0.9, 0.3)
+    assert la.stats()["lowerings"] == lowerings
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [(1, 2), (0.0, -0.0), (2.0, 2), (1j, 1), (np.nan, -np.nan), (1.0, 1 + 1e-16)]
+)
+def test_numbers_that_equal_by_chance_do_so_this_time_only(x, y):
+    a, b = np.arange(-2.0, 3), la.arange(-2.0, 3)
+
+    def make(p, q):
+        return programs.bits(la.copysign((b * p).real, 1 / (b * q).real) * (b * p).real)
+
+    def expected(p, q):
+        with np.errstate(all="ignore"):
+            return programs.bits(np.copysign((a * p).real, 1 / (a * q).real) * (a * p).real)
+
+    for p, q in [(x, x), (x, y), (y, y), (y, x), (x, x), (y, x)]:
+        assert make(p, q) == expected(p, q)
+
+
+def test_equal_numbers_of_a_traced_function(graphs, a):
+    @la.jit
+    def f(x, p, q):
+        return (x - 1.5) * (x - 1.5) + (x - p) * (x - q)
+
+    def plain(x, p, q):
+        return (x - 1.5) * (x - 1.5) + (x - p) * (x - q)
+
+    for p, q in [(0.5, 0.5), (0.5, 0.5), (0.25, 0.5), (1.5, 1.5), (0.5, 0.5)]:
+        assert programs.bits(f(a, p, q)) == programs.bits(plain(a, p, q))
+    assert f.stats["runs"] == 4
+    f(a, 0.5, 0.5).wait()
+    own = [graph for graph, _ in graphs if count(graph).get("subtract") == 4]
+    assert {count(simplify.simplify(graph))["subtract"] for graph in own} == {1, 2, 3}
 
 
 def test_views_at_places_that_are_data_are_not_merged(graphs, a):

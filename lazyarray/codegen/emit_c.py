@@ -68,7 +68,7 @@ def expression(step: Step, names: Sequence[str], types: Sequence[str]) -> str:
 
 
 def statements(scalar: Scalar) -> tuple[list[str], list[str]]:
-    """One statement for each step, and the names of the outputs."""
+    """One statement for each step, and the names of the outputs; last, of what is rare."""
     names: list[str] = []
     types = [step.type for step in scalar.steps]
     lines = []
@@ -83,21 +83,25 @@ def statements(scalar: Scalar) -> tuple[list[str], list[str]]:
             count += 1
             lines.append(f"const {c_type(step.type)} {name} = {expression(step, names, types)};")
             names.append(name)
-    return lines, [names[o] for o in scalar.outputs]
+    places = scalar.outputs if scalar.rare is None else (*scalar.outputs, scalar.rare)
+    return lines, [names[o] for o in places]
 
 
 def function(name: str, scalar: Scalar) -> str:
-    """An inline function of one element, with one result."""
+    """An inline function of one element, with one result; it says whether the element is rare."""
     lines, results = statements(scalar)
-    params = ", ".join(f"{c_type(kind)} x{i}" for i, kind in enumerate(scalar.inputs))
+    params = [f"{c_type(kind)} x{i}" for i, kind in enumerate(scalar.inputs)]
+    if scalar.rare is not None:
+        params.append("bool& rare")
+        lines.append(f"rare = {results.pop()};")
     result = c_type(scalar.results[0])
     lines.append(f"return {results[0]};")
     body = "".join(f"        {line}\n" for line in lines)
-    return f"    LA_INLINE {result} {name}({params}) {{\n{body}    }}\n"
+    return f"    LA_INLINE {result} {name}({', '.join(params)}) {{\n{body}    }}\n"
 
 
 def element(scalar: Scalar) -> str:
-    """A struct with the functions of one program: `value`, and where some are rare, two more."""
+    """A struct with the function of one program, `value`, and `full` where elements are rare."""
     text = f"// {scalar.name} of {', '.join(scalar.inputs)}\nstruct {scalar.label} {{\n"
     kinds = (*scalar.inputs, *scalar.results)
     for letter, kind in zip("XYZ", scalar.inputs, strict=False):
@@ -105,9 +109,8 @@ def element(scalar: Scalar) -> str:
     text += f"    using R = {c_type(kinds[-1])};\n"
     text += f"    static constexpr int inputs = {len(scalar.inputs)};\n"
     text += f"    static constexpr bool some_rare = {str(scalar.full is not None).lower()};\n"
-    text += function("value", scalar.only(scalar.outputs))
-    if scalar.full is not None and scalar.rare is not None:
-        text += function("rare", scalar.only((scalar.rare,)))
+    text += function("value", scalar)
+    if scalar.full is not None:
         text += function("full", scalar.full)
     return text + "};\n"
 

@@ -15,6 +15,7 @@ from typing import Any
 from llvmlite import ir
 
 from .dialect import COMPARISONS, FLOATS, Scalar, Step, width
+from .operations import X86
 from .sweep import Sweep, composed
 
 SYMBOL = "la_sweep"  # what loader.py looks up
@@ -100,7 +101,7 @@ class LoopEmitter:
                 if uniform:
                     self.once[i] = self.load(sources[i], ZERO, kind)
             if program.full is None:
-                self.elements(program, count, sources, targets)
+                self.elements(program, count, sources, targets, len(program.steps))
             else:
                 self.chunks(program, count, sources, targets)
 
@@ -122,9 +123,11 @@ class LoopEmitter:
         stored = self.builder.store(value, self.builder.gep(at, [index]))
         stored.set_metadata("llvm.access.group", self.group)
 
-    def elements(self, program: Scalar, count: Any, sources: list[Any], targets: list[Any]) -> Any:
-        """Compute `count` elements; whether one was rare."""
-        with self.counted(count, len(program.steps)) as (index, carried):
+    def elements(
+        self, program: Scalar, count: Any, sources: list[Any], targets: list[Any], length: int
+    ) -> Any:
+        """Compute `count` elements; whether one was rare. `length` as in `counted`."""
+        with self.counted(count, length) as (index, carried):
             xs = [
                 self.once[i] if i in self.once else self.load(sources[i], index, kind)
                 for i, (kind, _) in enumerate(self.inputs)
@@ -186,10 +189,37 @@ class LoopEmitter:
             for i, each in shared.items():
                 here[i] = self.kept(builder.gep(sources[i], [start]), rooms[i], size, each)
             there = [builder.gep(at, [start]) for at in targets]
-            rare = self.elements(program, size, here, there)
+            flags = self.flags()
+            rare = self.elements(program, size, here, there, len(program.steps))
             with builder.if_then(rare, likely=False):
                 assert program.full is not None
-                self.elements(program.full, size, here, there)
+                # Those that the short program set are taken back.
+                self.set_flags(flags)
+                self.elements(program.full, size, here, there, 0)
+
+    def flags(self) -> Any:
+        """The thread's floating-point flags."""
+        builder = self.builder
+        if not X86:
+            return builder.asm(ir.FunctionType(WORD, []), "mrs $0, fpsr", "=r", [], True)
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.IntType(32))
+        builder.call(self.control("stmxcsr"), [room])
+        return room
+
+    def set_flags(self, flags: Any) -> None:
+        """What `flags` found."""
+        builder = self.builder
+        if X86:
+            builder.call(self.control("ldmxcsr"), [flags])
+        else:
+            kind = ir.FunctionType(ir.VoidType(), [WORD])
+            builder.asm(kind, "msr fpsr, $0", "r,~{memory}", [flags], True)
+
+    def control(self, name: str) -> Any:
+        """The function that reads or writes the register with the flags."""
+        signature = ir.FunctionType(ir.VoidType(), [ir.IntType(32).as_pointer()])
+        return self.builder.module.declare_intrinsic(f"llvm.x86.sse.{name}", (), signature)
 
     @contextmanager
     def stepped(self, count: Any) -> Iterator[tuple[Any, Any]]:
@@ -240,22 +270,22 @@ def steps(builder: Any, program: Scalar, inputs: list[Any]) -> list[Any]:
     return values
 
 
-def one(builder: Any, step: Step, args: list[Any], kinds: list[str]) -> Any:
-    """The value of one step."""
-    op, kind = step.op, value_type(step.type)
+def one(builder: Any, step: Step, args: list[Any], kinds: list[str], lanes: int = 0) -> Any:
+    """The value of one step: of an element, or of a vector with so many lanes."""
+    op, kind = step.op, wide(value_type(step.type), lanes)
     floating = bool(kinds) and kinds[0] in FLOATS
     if op == "const":
-        return ir.Constant(kind, step.value)
+        return ir.Constant(kind, [step.value] * lanes if lanes else step.value)
     if op == "select":
         return builder.select(*args)
     if op in INTRINSICS:
         signature = ir.FunctionType(kind, [kind] * len(args))
-        function = builder.module.declare_intrinsic(INTRINSICS[op], [kind], signature)
-        return builder.call(function, args)
+        name = INTRINSICS[op] + (f".v{lanes}" if lanes else ".") + f"f{width(step.type)}"
+        return builder.call(builder.module.declare_intrinsic(name, (), signature), args)
     if op == "bits":
         return builder.bitcast(args[0], kind)
     if op == "convert":
-        return converted(builder, args[0], kinds[0], step.type)
+        return converted(builder, args[0], kinds[0], step.type, lanes)
     if op in COMPARISONS:
         if not floating:
             compare = builder.icmp_signed if kinds[0][0] == "i" else builder.icmp_unsigned
@@ -263,7 +293,9 @@ def one(builder: Any, step: Step, args: list[Any], kinds: list[str]) -> Any:
             compare = builder.fcmp_unordered if op == "ne" else builder.fcmp_ordered
         return compare(SIGNS[op], *args)
     if op == "neg":
-        return builder.fneg(args[0]) if floating else builder.neg(args[0])
+        if floating:
+            return builder.fneg(args[0])
+        return builder.sub(ir.Constant(kind, None if lanes else 0), args[0])
     if op == "not":
         return builder.not_(args[0])
     if op == "div":
@@ -273,9 +305,14 @@ def one(builder: Any, step: Step, args: list[Any], kinds: list[str]) -> Any:
     return getattr(builder, f"f{op}" if floating else BINARY[op])(*args)
 
 
-def converted(builder: Any, x: Any, source: str, target: str) -> Any:
+def wide(kind: Any, lanes: int) -> Any:
+    """The type of a vector with so many lanes, or of an element."""
+    return ir.VectorType(kind, lanes) if lanes else kind
+
+
+def converted(builder: Any, x: Any, source: str, target: str, lanes: int = 0) -> Any:
     """A number as another type."""
-    kind = value_type(target)
+    kind = wide(value_type(target), lanes)
     signed = source[0] == "i"
     if source in FLOATS:
         if target in FLOATS:
@@ -283,8 +320,53 @@ def converted(builder: Any, x: Any, source: str, target: str) -> Any:
         return builder.fptosi(x, kind) if target[0] == "i" else builder.fptoui(x, kind)
     if target in FLOATS:
         return builder.sitofp(x, kind) if signed else builder.uitofp(x, kind)
-    if kind.width < x.type.width:
+    before, after = value_type(source).width, value_type(target).width
+    if after < before:
         return builder.trunc(x, kind)
-    if kind.width == x.type.width:
+    if after == before:
         return x
     return builder.sext(x, kind) if signed else builder.zext(x, kind)
+
+
+@contextmanager
+def counting(
+    builder: Any, start: Any, end: Any, step: Any, carried: list[Any] | None = None
+) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    """A loop from `start` to `end`, perhaps never.
+
+    It carries values: the body gets them, and fills a list with the new ones; afterwards the
+    first of these lists holds what came out.
+    """
+    carried = carried or []
+    before = builder.block
+    head = builder.append_basic_block("head")
+    body = builder.append_basic_block("body")
+    after = builder.append_basic_block("after")
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(WORD)
+    index.add_incoming(start, before)
+    values = []
+    for value in carried:
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        values.append(phi)
+    builder.cbranch(builder.icmp_signed("<", index, end), body, after)
+    builder.position_at_end(body)
+    new: list[Any] = []
+    yield index, values, new
+    index.add_incoming(builder.add(index, step), builder.block)
+    for phi, value in zip(values, new, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+
+
+def splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector that holds one value throughout, or the value."""
+    if not lanes:
+        return value
+    empty = ir.Constant(wide(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, empty, mask)

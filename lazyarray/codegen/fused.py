@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,17 +129,27 @@ class Draft:
 
     def run(self, wanted: Collection[int], steps: list[Move]) -> Run:
         """The run of the steps that were added."""
+        stored = self.stored(wanted)
+        reaches = {register: register in self.uniform for register, _ in self.inputs}
+        sweep = self.sweep([self.current[register][0] for register in stored], reaches)
+        reads = tuple(register for register, _ in self.inputs)
+        return Run(sweep, reads, tuple(stored), tuple(steps))
+
+    def sweep(
+        self,
+        outputs: Iterable[int],
+        reaches: Mapping[int, int],
+        folds: tuple[str, ...] = (),
+        form: str = "",
+    ) -> Sweep:
+        """The sweep of the steps that were added, with what its inputs' registers reach."""
         count = len(self.inputs)
 
         def place(value: int) -> int:
             return value + count if value >= 0 else -value - 1
 
-        inputs = tuple((kind, register in self.uniform) for register, kind in self.inputs)
+        inputs = tuple((kind, reaches[register]) for register, kind in self.inputs)
         statements = tuple(
             Statement(s.name, s.types, tuple(place(a) for a in s.args)) for s in self.statements
         )
-        stored = self.stored(wanted)
-        outputs = tuple(place(self.current[register][0]) for register in stored)
-        sweep = Sweep(inputs, statements, outputs)
-        reads = tuple(register for register, _ in self.inputs)
-        return Run(sweep, reads, tuple(stored), tuple(steps))
+        return Sweep(inputs, statements, tuple(place(value) for value in outputs), folds, form)

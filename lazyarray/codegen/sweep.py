@@ -10,6 +10,7 @@ without lazyarray.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .dialect import Scalar, Step, Trace, Value, pruned
 from .operations import lookup
@@ -24,13 +25,22 @@ class Statement:
     args: tuple[int, ...]
 
 
+# Where an input of a sweep that reduces differs: between elements, nowhere, between the rows of a
+# line, between lines.
+EVERYWHERE, NOWHERE, BY_ROW, BY_COLUMN = 0, 1, 2, 3
+REACHES = {NOWHERE: "one element for all", BY_ROW: "one for a row", BY_COLUMN: "one for a line"}
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """One pass over elements: values 0, 1, ... are the inputs, then each statement makes one."""
 
-    inputs: tuple[tuple[str, bool], ...]  # type; whether it is one element for all
+    # Type; whether it is one element for all or, of a sweep that reduces, where it differs.
+    inputs: tuple[tuple[str, int], ...]
     statements: tuple[Statement, ...]
     outputs: tuple[int, ...]
+    folds: tuple[str, ...] = ()  # what each output is reduced by, "sum"; none: it is stored
+    form: str = ""  # of a sweep that reduces: "columns", "strips" (emit_columns.py), or of lines
 
     def type_of(self, value: int) -> str:
         """The element type of a value."""
@@ -124,7 +134,10 @@ def expression(sweep: Sweep, longest: int = 300) -> str:
             lines.append(f"t{number - count} = {bare(text)}")
             text = f"t{number - count}"
         texts.append(text)
-    lines += [bare(texts[o]) for o in sweep.outputs if not uses[o]]
+    if sweep.folds:
+        lines += [f"{f}({bare(texts[o])})" for f, o in zip(sweep.folds, sweep.outputs, strict=True)]
+    else:
+        lines += [bare(texts[o]) for o in sweep.outputs if not uses[o]]
     whole = "; ".join(lines)
     return whole if len(whole) <= longest else whole[: longest - 4] + " ..."
 
@@ -139,19 +152,22 @@ def bare(text: str) -> str:
     return text[1:-1] if text.startswith("(") else text
 
 
-def plain(sweep: Sweep) -> list[object]:
+def plain(sweep: Sweep) -> list[Any]:
     """A sweep as lists, for JSON."""
     statements = [[s.name, list(s.types), list(s.args)] for s in sweep.statements]
-    return [[list(each) for each in sweep.inputs], statements, list(sweep.outputs)]
+    inputs = [list(each) for each in sweep.inputs]
+    return [inputs, statements, list(sweep.outputs), list(sweep.folds), sweep.form]
 
 
-def parsed(lists: list[list[list[object]]]) -> Sweep:
+def parsed(lists: list[Any]) -> Sweep:
     """The sweep that `plain` wrote."""
-    inputs, statements, outputs = lists
+    inputs, statements, outputs, folds, form = lists
     return Sweep(
-        tuple((str(kind), bool(uniform)) for kind, uniform in inputs),
-        tuple(Statement(str(n), tuple(t), tuple(a)) for n, t, a in statements),  # type: ignore[arg-type]
-        tuple(outputs),  # type: ignore[arg-type]
+        tuple((kind, reach) for kind, reach in inputs),
+        tuple(Statement(n, tuple(t), tuple(a)) for n, t, a in statements),
+        tuple(outputs),
+        tuple(folds),
+        form,
     )
 
 
@@ -161,14 +177,18 @@ def listing(sweep: Sweep) -> str:
     names = [f"x{i}" for i in range(count)]
     params = [f"{n}: {kind}" for n, (kind, _) in zip(names, sweep.inputs, strict=True)]
     lines = [f"# {expression(sweep)}", f"def sweep({', '.join(params)}):"]
-    same = [name for name, (_, uniform) in zip(names, sweep.inputs, strict=True) if uniform]
-    if same:
-        lines.append(f"    # one element for all: {', '.join(same)}")
+    for reach, text in REACHES.items():
+        same = [name for name, (_, own) in zip(names, sweep.inputs, strict=True) if own == reach]
+        if same:
+            lines.append(f"    # {text}: {', '.join(same)}")
     for number, statement in enumerate(sweep.statements, count):
         stored = number in sweep.outputs
         names.append(f"{'y' if stored else 't'}{number - count}")
         args = ", ".join(names[a] for a in statement.args)
         name = f"{statement.name}[{', '.join(dict.fromkeys(statement.types))}]"
         lines.append(f"    {names[-1]} = {name}({args})")
-    lines.append(f"    return {', '.join(names[o] for o in sweep.outputs)}")
+    results = [names[o] for o in sweep.outputs]
+    if sweep.folds:
+        results = [f"{fold}({o})" for fold, o in zip(sweep.folds, results, strict=True)]
+    lines.append(f"    return {', '.join(results)}")
     return "\n".join(lines) + "\n"

@@ -77,7 +77,7 @@ def load() -> Callable[[dict[str, Any]], bytes]:
     package = ModuleType("kernels")
     package.__path__ = [str(Path(__file__).parent)]
     sys.modules["kernels"] = package
-    from kernels import emit_llvm, sweep  # type: ignore[import-not-found]
+    from kernels import emit_columns, emit_lines, emit_llvm, sweep  # type: ignore[import-not-found]
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -95,7 +95,12 @@ def load() -> Callable[[dict[str, Any]], bytes]:
     tuning.loop_vectorization = True
 
     def compiled(request: dict[str, Any]) -> bytes:
-        text = str(emit_llvm.module_of(sweep.parsed(request["sweep"])))
+        wanted = sweep.parsed(request["sweep"])
+        if wanted.form:
+            emitter = emit_lines if wanted.form == "lines" else emit_columns
+            text = str(emitter.module_of(wanted, emit_columns.bytes_of_vectors(features)))
+        else:
+            text = str(emit_llvm.module_of(wanted))
         module = llvm.parse_assembly(text)
         module.verify()
         builder = llvm.create_pass_builder(machine, tuning)

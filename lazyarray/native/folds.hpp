@@ -89,13 +89,54 @@ template <class T, class Op> struct TreeLines {
     }
 };
 
+// Totals of lines from those of their blocks: args {items, accumulators}, dimensions {lines, blocks}.
+template <class T, class Op> struct BlockTotals {
+    LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t*, void*) {
+        const T* x = (const T*)args[0];
+        T *out = (T*)args[1], stack[kDepth];
+        for (Py_ssize_t i = 0; i < dimensions[0]; i++) {
+            Counter<T, Op> counter{stack, 1};
+            for (Py_ssize_t b = 0; b < dimensions[1]; b++) Counter<T, Op>::push(counter, x++);
+            out[i] = *Counter<T, Op>::total(counter);
+        }
+    }
+};
+
 // Positions in contiguous lines: args {x, int64}, dimensions {lines, length}.
 template <class T, class Op> struct ArgLines {
+    // Several lines side by side: the extreme of each, and where it is first, or the first NaN.
+    template <class I> LA_INLINE void side_by_side(const T* x, Py_ssize_t n, Py_ssize_t side, int64_t* out) {
+        T turned[kLanes * kSide], value[kSide];
+        I index[kSide];
+        for (Py_ssize_t i = 0; i < side; i++) {
+            value[i] = x[i * n];
+            index[i] = 0;
+        }
+        for (Py_ssize_t first = 0; first < n; first += kLanes) {
+            Py_ssize_t rows = std::min(n - first, kLanes);
+            for (Py_ssize_t i = 0; i < side; i++)
+                for (Py_ssize_t k = 0; k < rows; k++) turned[k * kSide + i] = x[i * n + first + k];
+            for (Py_ssize_t k = first ? 0 : 1; k < rows; k++)
+                for (Py_ssize_t i = 0; i < side; i++) {
+                    T found = turned[k * kSide + i];
+                    bool better = Op::better(found, value[i]);
+                    value[i] = better ? found : value[i];
+                    index[i] = better ? (I)(first + k) : index[i];
+                }
+        }
+        for (Py_ssize_t i = 0; i < side; i++) out[i] = index[i];
+    }
+    LA_INLINE void short_lines(const T* x, Py_ssize_t lines, Py_ssize_t n, int64_t* out) {
+        using I = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+        for (; lines > 0; lines -= kSide, x += kSide * n, out += kSide)
+            side_by_side<I>(x, n, std::min(lines, kSide), out);
+    }
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t*, void*) {
         const T* x = (const T*)args[0];
         int64_t* out = (int64_t*)args[1];
         T lanes[kLanes];
         Py_ssize_t n = dimensions[1];
+        if (n <= 3 * kLanes) return short_lines(x, dimensions[0], n, out);
         for (Py_ssize_t i = 0; i < dimensions[0]; i++, x += n) {
             Best<T> best{};
             for (Py_ssize_t r = 0; r < n; r += kBlock) {
@@ -155,6 +196,7 @@ template <class T, class Op> struct ArgJoin {
 
 struct Fold {
     LoopFn lines = nullptr, join = nullptr, search = nullptr;  // search: of positions only
+    LoopFn totals = nullptr;                                   // of lines, from their blocks'
     LoopFn convert = nullptr;                                  // accumulators to results; null: they are results
     Py_ssize_t size = 0, result_size = 0;                      // of an accumulator, of a result
     bool positions() const { return search != nullptr; }
@@ -167,6 +209,7 @@ template <class Body, bool kWide> LoopFn fold_loop() {
 template <class T, class Op, bool kWide> void choose_tree(Fold& fold) {
     fold.join = fold_loop<JoinLoop<T, Op>, kWide>();
     fold.lines = fold_loop<TreeLines<T, Op>, kWide>();
+    fold.totals = plain_loop<BlockTotals<T, Op>>();
 }
 template <class T, class Op, bool kWide> void choose_positions(Fold& fold) {
     fold.join = fold_loop<ArgJoin<T, Op>, false>();

@@ -25,6 +25,8 @@ struct GemmParams {
     ptrdiff_t batches, m, n, k;
     ptrdiff_t a_row, a_col, b_row, b_col;
     ptrdiff_t tiles_m, tiles_n;  // tiles of nearly equal size
+    // Of a product of whole rows: rows of one unit; and what a B takes that is packed before, else 0.
+    ptrdiff_t unit_rows, panel_elements;
 };
 
 // Where part `index` of `parts` nearly equal parts of `extent` begins, in multiples of `align`.
@@ -134,31 +136,36 @@ template <class T> int run_blas(const GemmParams& g, const T* a, const T* b, T* 
 // Columns of one pass over k: A's part, packed, takes at most this of the second-level cache (1 MiB or more).
 constexpr ptrdiff_t NEAR_A_BYTES = 512 << 10;
 
+// `ready`: all of B as `panels` laid it out, or none. `c` is where the first of the rows begins.
 template <class T>
-int run_blocked(const GemmParams& g, const T* a, const T* b, T* c, Range rows, Range columns) {
-    ptrdiff_t m = rows.size(), n = columns.size(), fit = NEAR_A_BYTES / (m * ptrdiff_t(sizeof(T))) / CHAIN * CHAIN;
-    fit = fit < CHAIN ? CHAIN : fit;
-    // Rows of A a page or more apart share few sets of a cache. A packed A pays when several panels of B meet it.
-    bool packs = n >= 256 && (g.k > fit || g.a_col != 1 || g.a_row * ptrdiff_t(sizeof(T)) >= 4096);
-    T* packed = nullptr;
-    if (packs) {
-        packed = static_cast<T*>(scratch<2>(size_t(m * (g.k < fit ? g.k : fit) + 1) * sizeof(T)));
-        if (!packed) return OUT_OF_MEMORY;
-    }
+int run_blocked(const GemmParams& g, const T* a, const T* b, const T* ready, T* c, Range rows, Range columns) {
+    ptrdiff_t m = rows.size(), n = columns.size(), chain = even_chain(g.k);
+    ptrdiff_t fit = NEAR_A_BYTES / (m * ptrdiff_t(sizeof(T))) / chain * chain;
+    fit = fit < chain ? chain : fit;
     a += rows.begin * g.a_row;
     b += columns.begin * g.b_col;
-    Block<T> tile{a, b, c + rows.begin * g.n + columns.begin, m, n, g.k, g.a_row, g.a_col, g.b_row, g.n,
+    Block<T> tile{a, b, c + columns.begin, m, n, g.k, g.a_row, g.a_col, g.b_row, g.n,
                   1, 0, 0, 1, 0, 0, false};
     tile.b_col = g.b_col;
-    if (!packs) {
+    // Rows of A a page or more apart share few sets of a cache. A packed A pays when several panels of B meet it.
+    bool far = g.k > fit || g.a_col != 1 || g.a_row * ptrdiff_t(sizeof(T)) >= 4096;
+    if (!ready && (n < 256 || !far || !g.k)) {
         g.micro->block(tile);
         return 0;
     }
+    T* packed = static_cast<T*>(scratch<2>(size_t(m * (g.k < fit ? g.k : fit) + SLACK) * sizeof(T)));
+    if (!packed) return OUT_OF_MEMORY;
+    tile.a_ready = true;
+    tile.chain = chain;
+    tile.b_ready = ready != nullptr;
+    tile.b_depth = g.k;
     for (ptrdiff_t p = 0; p < g.k; p += fit) {
         tile.k = g.k - p < fit ? g.k - p : fit;
-        copy_matrix(g.micro, a + p * g.a_col, g.a_row, g.a_col, packed, m, tile.k, tile.k);
-        tile.a = packed, tile.a_row = tile.k, tile.a_k = 1;
-        tile.b = b + p * g.b_row;
+        tile.a = a + p * g.a_col, tile.a_row = g.a_row;
+        g.micro->strips(tile, packed);
+        tile.a = packed, tile.a_row = tile.k;
+        tile.b = ready ? ready : b + p * g.b_row;
+        tile.b_first = p;
         g.micro->block(tile);
         tile.accumulate = true;
     }
@@ -184,7 +191,7 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
             if (g.route == BLAS) code = run_blas(g, a, b, c, top, bottom);
         if constexpr (has_blocks) {
             if (g.route == VECTOR) code = run_vector(g, a, b, c, top, bottom);
-            if (g.route == BLOCKED) code = run_blocked(g, a, b, c, {top, bottom}, across);
+            if (g.route == BLOCKED) code = run_blocked<T>(g, a, b, nullptr, c + top * g.n, {top, bottom}, across);
         } else {
             if (g.route == PACKED)
                 code = g.micro->packed(Packed<T>{a + top * g.a_row, b + across.begin * g.b_col, c + top * g.n + across.begin,
@@ -193,6 +200,82 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
         if (code) return code;
     }
     return 0;
+}
+
+// A product in two stages, with the scratch region as the fourth operand: all of B is packed once, then read by every unit.
+constexpr ptrdiff_t STAGE_ROWS = 64;   // of B, in one unit of the first stage
+constexpr ptrdiff_t STRIP_ROWS = 252;  // of A, together in the second-level cache
+
+template <class T> int run_gemm_panels(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    ptrdiff_t parts = (g.k + STAGE_ROWS - 1) / STAGE_ROWS;
+    for (ptrdiff_t unit = begin; unit < end; unit++) {
+        ptrdiff_t first = unit % parts * STAGE_ROWS, count = g.k - first < STAGE_ROWS ? g.k - first : STAGE_ROWS;
+        Block<T> b{};
+        b.b = reinterpret_cast<const T*>(args[1]) + product_at(g, unit / parts).b;
+        b.n = g.n, b.k = g.k, b.b_k = g.b_row, b.b_col = g.b_col, b.n1 = b.n2 = 1;
+        g.micro->panels(b, first, count, reinterpret_cast<T*>(args[3]) + unit / parts * g.panel_elements);
+    }
+    return 0;
+}
+
+// Calls `each` with (index of the product, rows) for every block of rows of the units [begin, end).
+template <class Each> int row_blocks(const GemmParams& g, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t most, Each each) {
+    ptrdiff_t parts = (g.m + g.unit_rows - 1) / g.unit_rows;
+    while (begin < end) {
+        ptrdiff_t index = begin / parts, first = begin % parts, last = first + end - begin < parts ? first + end - begin : parts;
+        ptrdiff_t top = first * g.unit_rows, rows = (last * g.unit_rows < g.m ? last * g.unit_rows : g.m) - top;
+        ptrdiff_t blocks = (rows + most - 1) / most;
+        for (ptrdiff_t i = 0; i < blocks; i++)
+            if (int code = each(index, Range{top + part_begin(rows, blocks, i, 6), top + part_begin(rows, blocks, i + 1, 6)}))
+                return code;
+        begin += last - first;
+    }
+    return 0;
+}
+
+template <class T> int run_gemm_shared(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    return row_blocks(g, begin, end, STRIP_ROWS, [&](ptrdiff_t index, Range rows) {
+        Product at = product_at(g, index);
+        const T* panels = reinterpret_cast<const T*>(args[3]) + index * g.panel_elements;
+        return run_blocked<T>(g, reinterpret_cast<const T*>(args[0]) + at.a, nullptr, panels,
+                              reinterpret_cast<T*>(args[2]) + at.c + rows.begin * g.n, rows, {0, g.n});
+    });
+}
+
+// A product of whole rows and an elementwise program that reads it: rows stay in cache from one to the other. The program's
+// first operand is the product; the kernel's are A, B, those of the program behind the first, and packed panels if any.
+struct FollowParams {
+    GemmParams gemm;  // with unit_rows
+    int (*run)(const void*, char**, Py_ssize_t, Py_ssize_t);
+    const void* program;
+    int operands;  // of the program
+    int home;      // the one of its outputs that holds the product first; 0: none
+};
+constexpr int FOLLOW_OPERANDS = 128;
+constexpr ptrdiff_t FOLLOW_BYTES = 1 << 20;  // of a block of rows
+
+template <class T> int run_follow(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const FollowParams& f = *static_cast<const FollowParams*>(params);
+    const GemmParams& g = f.gemm;
+    ptrdiff_t most = FOLLOW_BYTES / (g.n * ptrdiff_t(sizeof(T)));
+    most = most < g.unit_rows ? g.unit_rows : most < STRIP_ROWS ? most : STRIP_ROWS;
+    char* own[FOLLOW_OPERANDS];
+    for (int i = 1; i < f.operands; i++) own[i] = args[i + 1];
+    return row_blocks(g, begin, end, most, [&](ptrdiff_t index, Range rows) {
+        Product at = product_at(g, index);
+        ptrdiff_t first = (index * g.m + rows.begin) * g.n;
+        T* c = f.home ? reinterpret_cast<T*>(own[f.home]) + first : static_cast<T*>(scratch<4>(size_t(rows.size() * g.n) * sizeof(T)));
+        if (!c) return OUT_OF_MEMORY;
+        const T* a = reinterpret_cast<const T*>(args[0]) + at.a;
+        const T* b = reinterpret_cast<const T*>(args[1]) + at.b;
+        const T* panels = nullptr;
+        if (g.panel_elements) panels = reinterpret_cast<const T*>(args[f.operands + 1]) + index * g.panel_elements;
+        if (int code = run_blocked<T>(g, a, panels ? nullptr : b, panels, c, rows, {0, g.n})) return code;
+        own[0] = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(c) - size_t(first) * sizeof(T));  // where element 0 would be
+        return f.run(f.program, own, first, first + rows.size() * g.n);
+    });
 }
 
 // float16 sums in float32 and rounds once.
@@ -223,7 +306,7 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
         if (!a || !c) return OUT_OF_MEMORY;
         const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
         for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * g.k, g.k);
-        if (run_blocked(wide, a, b, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
+        if (run_blocked<float>(wide, a, b, nullptr, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
         g.micro->narrow(c, reinterpret_cast<Half*>(args[2]) + at.c + top * g.n, height * g.n);
     }
     return 0;

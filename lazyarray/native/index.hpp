@@ -5,6 +5,9 @@
 #pragma once
 #include <algorithm>
 #include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "simd.hpp"
 
@@ -14,6 +17,9 @@ constexpr int kOutOfBounds = 1;              // error codes from here: kOutOfBou
 constexpr Py_ssize_t kSegmentBytes = 65536;  // of a long row, moved by one unit
 constexpr Py_ssize_t kWideRow = 8192;        // bytes; rows from here are split by columns
 constexpr Py_ssize_t kRanges = 64;           // units of output rows at most
+constexpr Py_ssize_t kListed = 1024;         // indices looked through at once for those in a unit's range
+constexpr Py_ssize_t kCached = 2097152;      // bytes of rows that a core's cache holds
+constexpr Py_ssize_t kSmallRow = 256;        // bytes; to look for the indices of larger rows costs little
 
 struct RowParams {
     Py_ssize_t row_bytes, n, m, segment, segments, units;
@@ -65,21 +71,70 @@ inline Made make_take_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m) {
     return made_rows(run_take_rows, p, 32768 / std::max<Py_ssize_t>(std::min(row_bytes, p.segment), 8));
 }
 
+// Lists which of m indices lie in [lo, lo + own), without a branch: which they are is not to be foreseen. Says whether one
+// is outside of [0, n). `list` has room for m and 8 more.
+inline bool list_any(const int64_t* index, Py_ssize_t m, int64_t n, int64_t lo, int64_t own, uint32_t* list,
+                     Py_ssize_t* found) {
+    uint64_t outside = 0;
+    Py_ssize_t at = 0;
+    for (Py_ssize_t j = 0; j < m; j++) {
+        outside |= (uint64_t)index[j] >= (uint64_t)n;
+        list[at] = (uint32_t)j;
+        at += (uint64_t)(index[j] - lo) < (uint64_t)own;
+    }
+    *found = at;
+    return outside;
+}
+#if defined(__x86_64__)
+LA_V4 inline bool list_wide(const int64_t* index, Py_ssize_t m, int64_t n, int64_t lo, int64_t own, uint32_t* list,
+                            Py_ssize_t* found) {
+    __m512i first = _mm512_set1_epi64(lo), count = _mm512_set1_epi64(own), end = _mm512_set1_epi64(n);
+    __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), step = _mm256_set1_epi32(8);
+    unsigned outside = 0;
+    Py_ssize_t at = 0, j = 0;
+    for (; j + 8 <= m; j += 8) {
+        __m512i row = _mm512_loadu_si512(index + j);
+        __mmask8 own_row = _mm512_cmplt_epu64_mask(_mm512_sub_epi64(row, first), count);
+        outside |= _mm512_cmpge_epu64_mask(row, end);
+        _mm256_storeu_si256((__m256i*)(list + at), _mm256_maskz_compress_epi32(own_row, place));
+        at += __builtin_popcount(own_row);
+        place = _mm256_add_epi32(place, step);
+    }
+    Py_ssize_t rest = 0;
+    if (list_any(index + j, m - j, n, lo, own, list + at, &rest)) outside = 1;
+    for (Py_ssize_t k = 0; k < rest; k++) list[at + k] += (uint32_t)j;
+    *found = at + rest;
+    return outside != 0;
+}
+#endif
+inline bool list_own(const int64_t* index, Py_ssize_t m, int64_t n, int64_t lo, int64_t own, uint32_t* list,
+                     Py_ssize_t* found) {
+#if defined(__x86_64__)
+    if (cpu_level() == 2) return list_wide(index, m, n, lo, own, list, found);
+#endif
+    return list_any(index, m, n, lo, own, list, found);
+}
+
 // Calls write(j, row, first byte, bytes) in the order of j for what units [begin, end) own.
 template <class Write>
 LA_INLINE int each_write(const RowParams& p, const int64_t* index, Py_ssize_t begin, Py_ssize_t end, Write write) {
-    Py_ssize_t lo = 0, hi = p.n, at = 0, bytes = p.row_bytes;
     if (p.segments > 1) {
-        at = begin * p.segment;
-        bytes = std::min(end * p.segment, p.row_bytes) - at;
-    } else {
-        lo = begin * p.segment;
-        hi = std::min(end * p.segment, p.n);
+        Py_ssize_t at = begin * p.segment, bytes = std::min(end * p.segment, p.row_bytes) - at;
+        for (Py_ssize_t j = 0; j < p.m; j++) {
+            if ((uint64_t)index[j] >= (uint64_t)p.n) return kOutOfBounds;
+            write(j, index[j], at, bytes);
+        }
+        return 0;
     }
-    for (Py_ssize_t j = 0; j < p.m; j++) {
-        int64_t row = index[j];
-        if ((uint64_t)row >= (uint64_t)p.n) return kOutOfBounds;
-        if (row >= lo && row < hi) write(j, row, at, bytes);
+    Py_ssize_t lo = begin * p.segment, own = std::min(end * p.segment, p.n) - lo;
+    uint32_t list[kListed + 8];
+    for (Py_ssize_t first = 0; first < p.m; first += kListed) {
+        Py_ssize_t m = std::min(kListed, p.m - first), found;
+        if (list_own(index + first, m, p.n, lo, own, list, &found)) return kOutOfBounds;
+        for (Py_ssize_t k = 0; k < found; k++) {
+            Py_ssize_t j = first + list[k];
+            write(j, index[j], 0, p.row_bytes);
+        }
     }
     return 0;
 }
@@ -141,9 +196,11 @@ inline RowParams write_params(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m) 
     if (!m) p.units = 0;
     return p;
 }
-// Every run reads all indices, so a piece must be worth that.
+// Every run reads all indices, so a piece must be worth that: writes that miss the cache cost ten times as much.
 inline Py_ssize_t write_grain(const RowParams& p) {
-    return p.m * p.row_bytes < 262144 ? std::max<Py_ssize_t>(p.units, 1) : std::max<Py_ssize_t>(p.units / 8, 1);
+    if (p.m * p.row_bytes < 262144) return std::max<Py_ssize_t>(p.units, 1);
+    Py_ssize_t pieces = p.row_bytes >= kSmallRow ? kRanges : p.n * p.row_bytes > kCached ? 4 : 2;
+    return std::max<Py_ssize_t>((p.units + pieces - 1) / pieces, 1);
 }
 inline Made make_put_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m) {
     RowParams p = write_params(row_bytes, n, m);

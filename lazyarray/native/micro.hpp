@@ -40,10 +40,18 @@ template <int slot> void* scratch(size_t bytes) noexcept {
 }
 
 // C[i, j] (+)= sum over t1, t2, p of A[i; t1, t2, p] * B[t1, t2, p; j]: a batch-reduce gemm (Georganas et al., 2019).
-// In the order t1, t2, p the products are cut into pieces of at most CHAIN, by n1, n2 and k alone. A piece is one chain
+// In the order t1, t2, p the products are cut into even pieces of at most CHAIN, by n1, n2 and k alone. A piece is one chain
 // of fused multiply-adds from zero, and pieces are added in order: no tiling of rows or columns can change bits, and the
 // error grows with CHAIN + k / CHAIN.
-constexpr ptrdiff_t CHAIN = 112;
+constexpr ptrdiff_t CHAIN = 128;
+
+inline ptrdiff_t even_chain(ptrdiff_t k) noexcept {
+    ptrdiff_t pieces = (k + CHAIN - 1) / CHAIN;
+    return k > CHAIN ? (k + pieces - 1) / pieces : CHAIN;
+}
+
+constexpr ptrdiff_t SLACK = 16;   // elements
+constexpr ptrdiff_t COLUMNS = 16; // a packed B has whole vectors of columns: n rounded up to a multiple of at most this
 
 template <class T> struct Block {
     const T* a;
@@ -58,6 +66,12 @@ template <class T> struct Block {
     ptrdiff_t u1 = 1, a_u1 = 0, c_u1 = 0;
     ptrdiff_t u2 = 1, a_u2 = 0, c_u2 = 0;
     ptrdiff_t b_col = 1;  // another step needs n1 == n2 == 1
+    // Operands in the order in which tiles read them, with n1 == n2 == u1 == u2 == 1. A: see `strips`; each is a_row long for
+    // a row, and begins at `a_first`. B: see `panels`, of `b_depth` rows, of which this product takes k from `b_first` on.
+    bool a_ready = false, b_ready = false;
+    ptrdiff_t a_first = 0, b_depth = 0, b_first = 0;
+    T* b_to = nullptr;    // of a tile that packs B as it reads it
+    ptrdiff_t chain = 0;  // of a part of the products along k: that of the whole
 };
 
 // `count` runs of consecutive elements are added one after the other; the targets may overlap.
@@ -123,6 +137,10 @@ struct Micro {
     PoolRoutines<double> pool_f64;
     void (*block_f32)(const Block<float>&);
     void (*block_f64)(const Block<double>&);
+    void (*strips_f32)(const Block<float>&, float*);
+    void (*strips_f64)(const Block<double>&, double*);
+    void (*panels_f32)(const Block<float>&, ptrdiff_t, ptrdiff_t, float*);
+    void (*panels_f64)(const Block<double>&, ptrdiff_t, ptrdiff_t, double*);
     void (*gemv_f32)(const Gemv<float>&);
     void (*gemv_f64)(const Gemv<double>&);
     void (*add_f32)(const Runs<float>&);
@@ -141,6 +159,12 @@ struct Micro {
 
     void block(const Block<float>& g) const { block_f32(g); }
     void block(const Block<double>& g) const { block_f64(g); }
+    // A, packed for a product with this block's n; SLACK elements behind it may be overwritten.
+    void strips(const Block<float>& g, float* to) const { strips_f32(g, to); }
+    void strips(const Block<double>& g, double* to) const { strips_f64(g, to); }
+    // Rows [first, first + count) of B, to their place among all k rows.
+    void panels(const Block<float>& g, ptrdiff_t first, ptrdiff_t count, float* to) const { panels_f32(g, first, count, to); }
+    void panels(const Block<double>& g, ptrdiff_t first, ptrdiff_t count, double* to) const { panels_f64(g, first, count, to); }
     void gemv(const Gemv<float>& g) const { gemv_f32(g); }
     void gemv(const Gemv<double>& g) const { gemv_f64(g); }
     void add(const Runs<float>& g) const { add_f32(g); }

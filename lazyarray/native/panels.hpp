@@ -3,19 +3,21 @@
 // A panel is what one outer index covers: (red, inner) elements, few enough for a cache. A batch of panels goes through
 // the whole program: loops over all its elements, reductions of its panels (the tree of reduce.hpp), loops over their
 // results (its lines), and lines spread over the panel again. Between two steps that are not loops over elements, loops
-// run in pieces of a few thousand elements; what only one such run of loops knows takes a piece's memory.
+// run in pieces of a few thousand elements; what only one such run of loops knows takes a piece's memory. A compiled loop
+// over lines (codegen/emit_lines.py) takes the place of spreads, loops over elements and reductions behind them.
 #pragma once
 #include "driver.hpp"
 #include "folds.hpp"
 
 namespace la {
 
-enum StepKind { kElements, kLines, kFold, kSpread };
+enum StepKind { kElements, kLines, kFold, kSpread, kSwept };
 
 struct PanelStep {
     StepSpec step;
     StepKind kind = kElements;
     Fold fold;
+    std::vector<Fold> folds;  // of a loop over lines: how its last outputs are reduced
 };
 
 // Each of some values n times: args {values, to}, dimensions {values, n}.
@@ -52,6 +54,7 @@ public:
             plain.push_back(each.step);
             kinds_.push_back(each.kind);
             folds_.push_back(each.fold);
+            swept_.push_back(each.folds);
         }
         for (const OperandSpec& spec : inputs) in_.push_back(operand(shape, spec, spec.index ? -1 : arg++));
         for (const OperandSpec& spec : outputs) out_.push_back(operand(shape, spec, arg++));
@@ -84,6 +87,7 @@ private:
     void loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const;
     void fold(Frame& f, size_t s, Py_ssize_t panels) const;
     void spread(Frame& f, size_t s, Py_ssize_t panels) const;
+    void sweep(Frame& f, size_t s, Py_ssize_t panels) const;
     char*& at(Frame& f, size_t s, int which) const { return f.at[arguments_[steps_[s].first + which].value]; }
 
     Py_ssize_t outer_, red_, inner_, panel_;
@@ -91,6 +95,9 @@ private:
     Py_ssize_t fold_offset_ = 0;
     std::vector<StepKind> kinds_;
     std::vector<Fold> folds_;
+    std::vector<std::vector<Fold>> swept_;
+    std::vector<Py_ssize_t> line_steps_;  // by argument of a loop over lines: bytes from line to line
+    Py_ssize_t blocks_ = 1;               // of a line
     std::vector<char> repeats_;  // by input: the same for every panel, and fetched once per run
     std::vector<char> local_;  // by value: takes a piece's memory, in its register or filled once per run
 };
@@ -106,7 +113,9 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
     for (size_t s = 0; s < steps; s++)
         for (int a = 0; a < steps_[s].count; a++) {
             int v = arguments_[steps_[s].first + a].value;
-            if (writer_[v] == (int)s) line[v] = kinds_[s] == kLines || kinds_[s] == kFold;
+            if (writer_[v] == (int)s)
+                line[v] = kinds_[s] == kLines || kinds_[s] == kFold ||
+                          (kinds_[s] == kSwept && a >= steps_[s].count - (int)swept_[s].size());
             if (kinds_[s] != kElements || (seen[v] >= 0 && seen[v] != run[s])) apart[v] = 1;
             seen[v] = run[s];
         }
@@ -164,10 +173,23 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
     Py_ssize_t most = 0;
     for (size_t s = 0; s < steps; s++)
         if (kinds_[s] == kFold) most = std::max(most, folds_[s].size + 8);
+    // A loop over lines reads a scalar as one element, and what is repeated as a batch's elements.
+    blocks_ = (red_ + kBlock - 1) / kBlock;
+    line_steps_.assign(arguments_.size(), 0);
+    std::vector<bool> scalar(values, false);
+    for (const Operand& op : in_) scalar[op.value] = op.kind == kScalar;
+    for (size_t s = 0; s < steps; s++) {
+        if (kinds_[s] != kSwept) continue;
+        for (int a = 0; a < steps_[s].count; a++) {
+            int place = steps_[s].first + a, v = arguments_[place].value;
+            if (!scalar[v]) line_steps_[place] = arguments_[place].step * (line[v] ? 1 : panel_);
+        }
+        for (const Fold& fold : swept_[s]) most = std::max(most, (blocks_ + 1) * (fold.size + 8) * (Py_ssize_t)swept_[s].size());
+    }
     Py_ssize_t results = batch_ * inner_;
     Py_ssize_t depth = 2;
     for (Py_ssize_t blocks = red_ / kBlock; blocks; blocks /= 2) depth++;
-    fold_offset_ = reserve(most * (inner_ == 1 ? results : results + (kLanes + depth) * inner_) + 64);
+    fold_offset_ = reserve(most * (inner_ == 1 ? results : results + (kLanes + depth) * inner_) + 64 * kOperands);
     scratch_bytes_ = at;
 }
 
@@ -224,6 +246,35 @@ inline void Panels::fold(Frame& f, size_t s, Py_ssize_t panels) const {
     if (fold.convert) convert_results(fold, memory, out, results);
 }
 
+// A loop over the batch's lines, then the totals of their blocks.
+inline void Panels::sweep(Frame& f, size_t s, Py_ssize_t panels) const {
+    const Step& step = steps_[s];
+    char* args[kOperands];
+    Py_ssize_t strides[kOperands], dimensions[] = {panels, red_};
+    int stored = step.count - (int)swept_[s].size();
+    char* memory = f.memory + fold_offset_;
+    for (int a = 0; a < step.count; a++) {
+        args[a] = f.at[arguments_[step.first + a].value];
+        strides[a] = line_steps_[step.first + a];
+        if (a < stored) continue;
+        const Fold& fold = swept_[s][a - stored];
+        strides[a] = blocks_ * (fold.positions() ? 8 : fold.size);
+        if (blocks_ == 1 && !fold.convert) continue;  // positions are found in lines of one block
+        args[a] = memory;
+        memory += padded(panels * blocks_ * fold.size);
+    }
+    step.fn(args, dimensions, strides, step.data);
+    for (int a = stored; a < step.count; a++) {
+        const Fold& fold = swept_[s][a - stored];
+        char* out = at(f, s, a);
+        if (args[a] == out) continue;
+        char* both[] = {args[a], fold.convert ? args[a] : out};
+        Py_ssize_t totals[] = {panels, blocks_};
+        if (blocks_ > 1) fold.totals(both, totals, nullptr, nullptr);
+        if (fold.convert) convert_results(fold, args[a], out, panels);
+    }
+}
+
 inline void Panels::spread(Frame& f, size_t s, Py_ssize_t panels) const {
     const char* from = at(f, s, 0);
     char* to = at(f, s, 1);
@@ -253,6 +304,8 @@ inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
             fold(f, s, panels);
         } else if (kinds_[s] == kSpread) {
             spread(f, s, panels);
+        } else if (kinds_[s] == kSwept) {
+            sweep(f, s, panels);
         } else if (kinds_[s] == kLines) {
             const Step& step = steps_[s];
             char* args[kOperands];

@@ -264,10 +264,26 @@ template <class T, class Op> struct ArgReduce {
         }
         if (first && !Op::better(extreme, best.value)) return true;
         bool nan = is_nan(extreme);
-        Py_ssize_t i = 0;
-        while (nan ? !is_nan(x[i]) : less(x[i], extreme) || less(extreme, x[i])) i++;
+        Py_ssize_t i = nan ? find<true>(x, m, extreme) : find<false>(x, m, extreme);
         best = {x[i], first + i};
         return !nan;
+    }
+    // Where the extreme of m elements is, or their first NaN. No branch: in short lines it would be mispredicted.
+    template <bool kNan> LA_INLINE Py_ssize_t find(const T* x, Py_ssize_t m, T extreme) {
+        if constexpr (is_complex<T>::value) {
+            Py_ssize_t i = 0;
+            while (kNan ? !is_nan(x[i]) : less(x[i], extreme) || less(extreme, x[i])) i++;
+            return i;
+        } else {
+            using I = std::conditional_t<sizeof(T) == 8, int64_t, std::conditional_t<sizeof(T) == 4, int32_t, int16_t>>;
+            I at = (I)m;
+            for (I i = 0; i < (I)m; i++) {
+                bool here = kNan ? is_nan(x[i]) : x[i] == extreme;
+                I k = here ? i : (I)m;
+                at = k < at ? k : at;
+            }
+            return at;
+        }
     }
     LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
         for (Py_ssize_t r = 0; r < n; r += kBlock) {

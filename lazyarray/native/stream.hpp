@@ -4,8 +4,7 @@
 // tile at a time; every element once, so the program may have outputs. A second program makes of the totals what is
 // stored: per unit, or in `finish` where a reduction is split into chunks.
 #pragma once
-#include "driver.hpp"
-#include "folds.hpp"
+#include "columns.hpp"
 
 namespace la {
 
@@ -14,14 +13,23 @@ struct StreamFold {
     int reg;  // what it reduces
 };
 
+// A compiled loop for what is computed and reduced, where columns are contiguous: it joins some rows of a lane to what
+// the lane holds, see codegen/emit_columns.py.
+struct Strips {
+    LoopFn loop = nullptr;
+    std::vector<Py_ssize_t> lead;      // extents before the reduced axis
+    std::vector<ColumnSpec> operands;  // strides: lead..., rows, columns
+};
+constexpr Py_ssize_t kStrip = 8;  // rows that go by a lane's accumulators at once: so many streams from memory
+
 class Stream : protected Elementwise {
 public:
     // `closing` runs over (outer * inner) results; its operands are lines, then totals, then outputs.
     Stream(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
           const std::vector<OperandSpec>& inputs, const std::vector<OperandSpec>& outputs,
           const std::vector<Py_ssize_t>& registers, const std::vector<StepSpec>& steps,
-          const std::vector<StreamFold>& folds, const Elementwise* closing, int lines)
-        : closing_(closing), lines_(lines) {
+          const std::vector<StreamFold>& folds, const Elementwise* closing, int lines, const Strips& strips)
+        : closing_(closing), lines_(lines), strips_(strips) {
         for (Py_ssize_t n : shape) extent *= n;
         int arg = 0;
         for (const OperandSpec& spec : inputs) in_.push_back(operand(shape, spec, spec.index ? -1 : arg++));
@@ -152,6 +160,11 @@ private:
                 for (size_t i = 0; i < roots_.size(); i++) column(f, roots_[i], counters[i], b, rows);
                 continue;
             }
+            if (strips_.loop) {
+                strips(f, args, unit, b, rows);
+                join_lanes(f, counters, rows, unit.width);
+                continue;
+            }
             bool flat = unit.width == p_.inner;
             Py_ssize_t most = flat ? std::max<Py_ssize_t>(block_ / unit.width, 1) : 1;
             if (flat || positions_) {
@@ -162,17 +175,45 @@ private:
                 for (Py_ssize_t lane = 0; lane < std::min(kLanes, rows); lane++)
                     for (Py_ssize_t r = lane; r < rows; r += kLanes) take(f, lo, b, r, 1, unit.width);
             }
-            for (size_t i = 0; i < roots_.size(); i++) {
-                const Fold& fold = roots_[i].fold;
-                if (fold.positions()) continue;
-                char* lanes = f.memory + roots_[i].lanes;
-                fold_lanes_in(fold, lanes, rows, unit.width);
-                std::memcpy(counters[i].push(), lanes, (size_t)(unit.width * fold.size));
-                counters[i].joined();
-            }
+            join_lanes(f, counters, rows, unit.width);
         }
         for (size_t i = 0; i < roots_.size(); i++) end(f, args, roots_[i], counters[i], unit);
         if (p_.chunks == 1) close(args, f.memory, f.memory + closing_at_, unit.result(p_), unit.width);
+    }
+
+    void join_lanes(Frame& f, std::vector<FoldCounter>& counters, Py_ssize_t rows, Py_ssize_t width) const {
+        for (size_t i = 0; i < roots_.size(); i++) {
+            const Fold& fold = roots_[i].fold;
+            if (fold.positions()) continue;
+            char* lanes = f.memory + roots_[i].lanes;
+            fold_lanes_in(fold, lanes, rows, width);
+            std::memcpy(counters[i].push(), lanes, (size_t)(width * fold.size));
+            counters[i].joined();
+        }
+    }
+
+    // The lanes of rows [b, b + rows) of a unit, which are a block.
+    void strips(Frame& f, char** args, const Unit& unit, Py_ssize_t b, Py_ssize_t rows) const {
+        size_t count = strips_.operands.size(), depth = strips_.lead.size();
+        char *base[kOperands], *at[kOperands];
+        Py_ssize_t steps[kOperands], row_steps[kOperands];
+        for (size_t i = 0; i < count; i++) {
+            const ColumnSpec& op = strips_.operands[i];
+            row_steps[i] = op.strides[depth];
+            steps[i] = kLanes * row_steps[i];
+            base[i] = args[op.arg] + (unit.row + b) * row_steps[i] + unit.column * op.strides[depth + 1];
+            Py_ssize_t index = unit.o;
+            for (size_t d = depth; d-- > 0; index /= strips_.lead[d]) base[i] += index % strips_.lead[d] * op.strides[d];
+        }
+        for (Py_ssize_t first = 0; first < rows; first += kStrip * kLanes)
+            for (Py_ssize_t lane = 0; lane < kLanes && first + lane < rows; lane++) {
+                Py_ssize_t row = first + lane, last = std::min(rows, first + kStrip * kLanes);
+                Py_ssize_t dimensions[] = {unit.width, (last - row + kLanes - 1) / kLanes, first == 0};
+                for (size_t i = 0; i < count; i++) at[i] = base[i] + row * row_steps[i];
+                for (size_t k = 0; k < roots_.size(); k++)
+                    at[count + k] = f.memory + roots_[k].lanes + lane * unit.width * roots_[k].fold.size;
+                strips_.loop(at, dimensions, steps, nullptr);
+            }
     }
 
     // One block of a reduction of contiguous elements.
@@ -233,6 +274,7 @@ private:
     std::vector<Root> roots_;
     const Elementwise* closing_;
     int args_ = 0, lines_;  // operands of the program and of `closing`, without totals and outputs
+    Strips strips_;
     bool positions_ = false;
     ReduceParams p_{};
     Py_ssize_t closing_at_ = 0, memory_ = 0, shared_ = 0;
@@ -248,10 +290,11 @@ inline Made make_stream(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, 
                        const std::vector<Py_ssize_t>& registers, const std::vector<StepSpec>& steps,
                        const std::vector<StreamFold>& folds, const std::vector<OperandSpec>& closing_inputs,
                        const std::vector<OperandSpec>& closing_outputs, const std::vector<StepSpec>& closing_steps,
-                       int lines) {
+                       int lines, const Strips& strips) {
     std::vector<Py_ssize_t> results{outer * inner};
     auto* closing = new Elementwise(results, closing_inputs, closing_outputs, registers, closing_steps);
-    auto* kernel = new Stream(shape, outer, red, inner, inputs, outputs, registers, steps, folds, closing, lines);
+    auto* kernel = new Stream(shape, outer, red, inner, inputs, outputs, registers, steps, folds, closing, lines,
+                              strips);
     Made made;
     made.run = run_stream;
     made.params = kernel;

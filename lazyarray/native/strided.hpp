@@ -65,8 +65,8 @@ inline void move_run(Py_ssize_t itemsize, char* to, Py_ssize_t to_step, const ch
 }
 
 // Visits elements [lo, lo + count) in C order as runs along the last axis: visit(pointer, elements).
-template <class Visit> void walk(const std::vector<Axis>& axes, char* at, Py_ssize_t lo, Py_ssize_t count, Visit visit) {
-    int last = (int)axes.size() - 1;
+template <class Visit> void walk(const Axis* axes, int dims, char* at, Py_ssize_t lo, Py_ssize_t count, Visit visit) {
+    int last = dims - 1;
     Py_ssize_t where[64];
     for (int d = last; d >= 0; d--) {
         where[d] = d ? lo % axes[d].extent : lo;
@@ -90,6 +90,40 @@ template <class Visit> void walk(const std::vector<Axis>& axes, char* at, Py_ssi
     }
 }
 
+template <class Visit> void walk(const std::vector<Axis>& axes, char* at, Py_ssize_t lo, Py_ssize_t count, Visit visit) {
+    walk(axes.data(), (int)axes.size(), at, lo, count, visit);
+}
+
+// Rows of a few elements: a run for each would cost more than its elements.
+constexpr Py_ssize_t kShortRun = 16;
+template <class T, int kExtent>
+LA_INLINE void short_rows(char* to, const char* from, Py_ssize_t row_step, Py_ssize_t step, Py_ssize_t extent, Py_ssize_t n) {
+    constexpr Py_ssize_t w = sizeof(T);
+    Py_ssize_t length = kExtent ? kExtent : extent;
+    for (Py_ssize_t i = 0; i < n; i++)
+        for (Py_ssize_t k = 0; k < length; k++)
+            __builtin_memcpy(to + (i * length + k) * w, from + i * row_step + k * step, w);
+}
+template <class T>
+void gather_rows_of(char* to, const char* from, Py_ssize_t row_step, Py_ssize_t step, Py_ssize_t extent, Py_ssize_t n) {
+    switch (extent) {
+    case 2: return short_rows<T, 2>(to, from, row_step, step, extent, n);
+    case 3: return short_rows<T, 3>(to, from, row_step, step, extent, n);
+    case 4: return short_rows<T, 4>(to, from, row_step, step, extent, n);
+    }
+    short_rows<T, 0>(to, from, row_step, step, extent, n);
+}
+inline void gather_rows(Py_ssize_t itemsize, char* to, const char* from, Py_ssize_t row_step, Py_ssize_t step,
+                        Py_ssize_t extent, Py_ssize_t n) {
+    switch (itemsize) {
+    case 1: return gather_rows_of<uint8_t>(to, from, row_step, step, extent, n);
+    case 2: return gather_rows_of<uint16_t>(to, from, row_step, step, extent, n);
+    case 4: return gather_rows_of<uint32_t>(to, from, row_step, step, extent, n);
+    case 8: return gather_rows_of<uint64_t>(to, from, row_step, step, extent, n);
+    default: return gather_rows_of<Bytes16>(to, from, row_step, step, extent, n);
+    }
+}
+
 inline Py_ssize_t period(const std::vector<Axis>& axes) {
     Py_ssize_t p = 1;
     for (size_t d = 1; d < axes.size(); d++) p *= axes[d].extent;
@@ -102,10 +136,28 @@ inline void gather(const std::vector<Axis>& axes, Py_ssize_t itemsize, const cha
     // An outer broadcast axis: one period is fetched, the rest are copies of it, doubling.
     if (axes[0].stride == 0 && axes.size() > 1) first = std::min(count, period(axes));
     char* out = to;
-    walk(axes, const_cast<char*>(base), lo, first, [&](char* from, Py_ssize_t n) {
+    Py_ssize_t left = first, inner = axes.back().extent;
+    auto run = [&](char* from, Py_ssize_t n) {
         move_run(itemsize, out, itemsize, from, step, n);
         out += n * itemsize;
-    });
+    };
+    bool fits = itemsize == 1 || itemsize == 2 || itemsize == 4 || itemsize == 8 || itemsize == 16;
+    if (axes.size() > 1 && inner <= kShortRun && left >= 4 * inner && fits) {
+        int dims = (int)axes.size() - 1;
+        if (Py_ssize_t head = (inner - lo % inner) % inner) {
+            walk(axes, const_cast<char*>(base), lo, head, run);
+            lo += head;
+            left -= head;
+        }
+        Py_ssize_t row_step = axes[dims - 1].stride, rows = left / inner;
+        walk(axes.data(), dims, const_cast<char*>(base), lo / inner, rows, [&](char* from, Py_ssize_t n) {
+            gather_rows(itemsize, out, from, row_step, step, inner, n);
+            out += n * inner * itemsize;
+        });
+        lo += rows * inner;
+        left -= rows * inner;
+    }
+    if (left) walk(axes, const_cast<char*>(base), lo, left, run);
     for (Py_ssize_t done = first; done < count;) {
         Py_ssize_t n = std::min(done, count - done);
         std::memcpy(to + done * itemsize, to, (size_t)(n * itemsize));
