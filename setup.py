@@ -40,6 +40,8 @@ if platform.system() != "Linux":
 MODULES = [
     "_engine",
     "_loops",
+    "_order",
+    "_draw",
     "_blas",
     "_bundle",
     "_fused",
@@ -51,6 +53,7 @@ MODULES = [
     "_plan",
     "_bind",
     "_handle",
+    "_stream",
     "_record",
     "_jit",
 ]

@@ -79,19 +79,7 @@ def copies():
     report("copy of x.T, 4096 x 4096", lambda: kernel.call(x.T, y), lambda: np.copyto(y, x.T))
 
 
-def sorts():
-    """Stable sort and argsort of a million numbers."""
-    x = np.random.default_rng(0).standard_normal(1_000_000, dtype="f4")
-    y, order = np.empty_like(x), np.empty(x.size, np.int64)
-    sort, argsort = _loops.sort("f4", 1, x.size), _loops.argsort("f4", 1, x.size)
-    report("sort 1 M, stable", lambda: sort.call(x, y), lambda: np.sort(x, kind="stable"))
-    report(
-        "argsort 1 M, stable", lambda: argsort.call(x, order), lambda: np.argsort(x, kind="stable")
-    )
-
-
 if __name__ == "__main__":
     fused()
     reductions()
     copies()
-    sorts()

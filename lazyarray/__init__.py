@@ -9,7 +9,6 @@ import typing as _typing
 import numpy as _np
 from numpy import (
     bool_,
-    can_cast,
     complex64,
     complex128,
     dtype,
@@ -29,28 +28,48 @@ from numpy import (
     newaxis,
     pi,
     promote_types,
-    result_type,
     uint8,
     uint16,
     uint32,
     uint64,
 )
 
-from lazyarray import (
+from lazyarray import (  # noqa: F401  (dispatch and methods give arrays their protocols)
     autograd,
+    catalog,
+    classes,
+    clients,
+    composed,
     data,
     debug,
+    dispatch,
+    edges,
+    elements,
+    fft,
+    files,
     functions,
+    grids,
+    iteration,
+    lib,
     lift,
+    linalg,
     memory,
+    methods,
     metric,
+    names,
+    namespace,
     nn,
     optim,
     random,
+    reductions,
+    signatures,
     symbol,
+    testing,
+    writers,
 )
 from lazyarray._engine import set_engine, set_workers
 from lazyarray.array import Array, array, asarray, from_dlpack, time, wait_all
+from lazyarray.array import Array as ndarray
 from lazyarray.array import evaluate as eval
 from lazyarray.autograd import functional_grad as grad
 from lazyarray.autograd import value_and_grad, vjp
@@ -64,11 +83,12 @@ from lazyarray.observers import (
     array_equal,
     bincount,
     flatnonzero,
+    histogram,
     nonzero,
-    searchsorted,
     unique,
 )
 from lazyarray.runtime import stats
+from lazyarray.ufunc import ufunc
 
 __version__ = "0.1.0"
 
@@ -83,7 +103,6 @@ __all__ = [
     "autograd",
     "bincount",
     "bool_",
-    "can_cast",
     "complex64",
     "complex128",
     "cpu",
@@ -95,6 +114,7 @@ __all__ = [
     "euler_gamma",
     "eval",
     "explain",
+    "fft",
     "finfo",
     "flatnonzero",
     "float16",
@@ -103,6 +123,7 @@ __all__ = [
     "from_dlpack",
     "gpu",
     "grad",
+    "histogram",
     "iinfo",
     "inf",
     "int8",
@@ -110,9 +131,12 @@ __all__ = [
     "int32",
     "int64",
     "jit",
+    "lib",
+    "linalg",
     "memory",
     "metric",
     "nan",
+    "ndarray",
     "newaxis",
     "nn",
     "nonzero",
@@ -120,13 +144,13 @@ __all__ = [
     "pi",
     "promote_types",
     "random",
-    "result_type",
-    "searchsorted",
     "set_engine",
     "set_workers",
     "stats",
     "symbol",
+    "testing",
     "time",
+    "ufunc",
     "uint8",
     "uint16",
     "uint32",
@@ -138,17 +162,45 @@ __all__ = [
 ]
 
 # Where an op and a function share a name, the function is the front end: it gives a view, or more.
-_ops = {name: op for name, op in lift.LIFTED.items() if name not in functions.__all__}
+_front = {*functions.__all__, *__all__}
+_ops: dict[str, _typing.Any] = {name: op for name, op in lift.LIFTED.items() if name not in _front}
+_ops |= lift.UFUNCS
+# What NumPy has more than ops, made of them or of NumPy's functions.
+_more = (
+    catalog.CATALOG
+    | names.NAMES
+    | {
+        name: getattr(module, name)
+        for module in (
+            classes,
+            composed,
+            edges,
+            elements,
+            files,
+            grids,
+            iteration,
+            reductions,
+            writers,
+        )
+        for name in module.__all__
+    }
+)
+_ops |= {name: value for name, value in _more.items() if name not in __all__}
+_ops["emath"] = lib.scimath
 globals().update(_ops)
 __all__ += functions.__all__
 __all__ += sorted(_ops)
 __all__.sort()
+# With NumPy's parameters, where they have fewer.
+_known = {name: value for name, value in globals().items() if name in __all__}
+globals().update(signatures.complete(_known, lift.LIFTED, _np))
+__array_api_version__ = namespace.VERSION
+__array_namespace_info__ = namespace.ArrayNamespaceInfo
 
 if not _typing.TYPE_CHECKING:  # to a checker it would be any name there is
 
     def __getattr__(name: str) -> _typing.Any:
         if name.startswith("_") or name not in _np.__all__:
             raise AttributeError(f"module 'lazyarray' has no attribute {name!r}", name=name)
-        theirs = getattr(_np, name)
-        call = "(np.asarray(x), ...)" if callable(theirs) and not isinstance(theirs, type) else ""
-        raise AttributeError(f"lazyarray has no {name} yet: use np.{name}{call}", name=name)
+        text = f"lazyarray has no {name}: keep such data in NumPy, np.{name}"
+        raise AttributeError(text, name=name)

@@ -1,4 +1,5 @@
 cimport cython
+from cpython.object cimport PyObject
 
 from lazyarray._ir cimport Node
 
@@ -6,6 +7,8 @@ cdef class Storage:
     cdef Node node
     cdef Py_ssize_t pins
     cdef object variable
+    cdef PyObject* before       # among all there are, none of them held by it
+    cdef PyObject* after
 
 
 @cython.no_gc

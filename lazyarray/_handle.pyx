@@ -44,6 +44,13 @@ cdef extern from "Python.h":
     ctypedef object (*newfunc)(type cls, object args, PyObject* kwargs)
     ctypedef struct PyTypeObject:
         newfunc tp_new
+        unsigned long tp_flags
+        void* tp_traverse
+        void* tp_clear
+        void (*tp_free)(void*)
+    const unsigned long Py_TPFLAGS_HAVE_GC
+    void PyObject_Free(void*)
+    void PyType_Modified(PyTypeObject*)
 
 cdef enum:
     NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
@@ -61,7 +68,15 @@ cdef object EXPORTED = True         # the owner of a buffer that may have been w
 def install(cls):
     """Set the class of new arrays."""
     global array_class
+    cdef PyTypeObject* kind = <PyTypeObject*>cls
     array_class = cls
+    # A class made by Python is the collector's, at a tenth of what an array costs, even if its instances hold nothing but
+    # what its base holds: here a Storage, which leads back to no handle.
+    if not cls.__dictoffset__ and kind.tp_flags & Py_TPFLAGS_HAVE_GC:
+        kind.tp_flags &= ~Py_TPFLAGS_HAVE_GC
+        kind.tp_traverse = kind.tp_clear = NULL
+        kind.tp_free = PyObject_Free
+        PyType_Modified(kind)
 
 
 @cython.no_gc
@@ -108,6 +123,35 @@ cdef object shadow_of(Type kind):
 @cython.freelist(256)
 cdef class Storage:
     """The cell that an array and its views share."""
+
+    def __cinit__(self):
+        global newest
+        self.after = newest
+        if newest != NULL:
+            (<Storage>newest).before = <PyObject*>self
+        newest = <PyObject*>self
+
+    def __dealloc__(self):
+        global newest
+        if self.before == NULL:
+            newest = self.after
+        else:
+            (<Storage>self.before).after = self.after
+        if self.after != NULL:
+            (<Storage>self.after).before = self.before
+
+
+cdef PyObject* newest = NULL        # Storage: the first of the list, which the GIL guards
+
+
+def held_nodes():
+    """The values of all arrays there are."""
+    cdef list found = []
+    cdef PyObject* at = newest
+    while at != NULL:       # nothing in between that frees an array
+        found.append(<Storage>at)
+        at = (<Storage>at).after
+    return [(<Storage>storage).node for storage in found if (<Storage>storage).node is not None]
 
 
 @cython.final
@@ -327,154 +371,7 @@ def memory_order(view):
 
 # ---- writing
 
-cdef int set_node(Storage storage, Node node) except -1:
-    cdef Recorder rec = recorder()
-    if storage.variable is not None and not rec.recording:
-        # A write outside a recording starts a new variable: the tape must not grow through a parameter.
-        if node.state != PENDING or node.variable is not None:
-            node = _ir.operators["positive"](node)
-        node.taped = False
-        node.variable = storage.variable
-    storage.node = unpinned(node)
-    if watching and active() is not None:
-        active().wrote(storage, storage.node.serial)
-    return 0
-
-
-cdef int check_writeable(Handle a, str op) except -1:
-    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
-        raise ValueError(f"{op}: assignment destination is read-only")
-    return 0
-
-
-cdef int write(Handle a, Node value, str op) except -1:
-    """Replace what the handle sees by `value`, broadcast and cast."""
-    if watching:
-        touch(a)
-    cdef Node node = a.storage.node, new
-    cdef tuple shape = a.shadow.shape
-    cdef bint whole
-    check_writeable(a, op)
-    value = fit(value, shape, a.shadow.dtype, op)
-    if a.storage.pins:
-        return write_pinned(a, value)
-    if a.shadow is node.type.shadow:
-        set_node(a.storage, value)
-    else:
-        whole = covers(a)
-        if whole and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a.shadow):
-            new = view_node(value, node.type.shape, contiguous(node.type.shape, node.type.itemsize), 0, False, node.type.dtype)
-        else:
-            if whole and node.state == PENDING:     # nobody needs to compute what is overwritten
-                node = make(_ir.registry["empty"], (), None, node.type, 0)
-            new = make(
-                _ir.registry["update"], (node, value),
-                (shape, a.shadow.strides, a.moving, whole, a.shadow.dtype), node.type, a.offset,
-            )
-        set_node(a.storage, new)
-    node = a.storage.node
-    if node.recorder is not None:
-        if node.pinned:
-            run_now(node)
-        elif node.recorder.count > NODE_LIMIT or node.recorder.nbytes > BYTE_LIMIT or node.recorder.flops > FLOP_LIMIT:
-            relieve(node.recorder, node)
-    return 0
-
-
-def warn_of_parts(level):
-    """NumPy's warning where a cast forgets imaginary parts; `level` frames up."""
-    warnings.warn("Casting complex values to real discards the imaginary part", ComplexWarning, stacklevel=level)
-
-
-cdef Node fit(Node value, tuple shape, object dtype, str op):
-    cdef tuple have = value.type.shape
-    cdef Py_ssize_t lead = len(have) - len(shape)
-    if value.type.dtype is not dtype:
-        if value.type.dtype.kind == "c" and dtype.kind not in "cb":
-            warn_of_parts(1)
-        value = _ir.cast(value, dtype)
-    if have == shape:
-        return value
-    if lead > 0 and all([extent == 1 for extent in have[:lead]]):
-        have = have[lead:]
-        value = view_node(value, have, contiguous(have, value.type.itemsize), 0, False, dtype)
-    if fits(have, shape):
-        return stretch(value, shape)
-    fail(ShapeError, op, f"could not broadcast input array from shape {value.type.shape} into shape {shape}",
-         "Extents must be equal or 1, counted from the last axis.")
-
-
-cdef bint fits(tuple have, tuple shape):
-    # Whether `have` broadcasts to `shape`.
-    cdef Py_ssize_t i, lead = len(shape) - len(have)
-    if lead < 0:
-        return False
-    for i in range(len(have)):
-        if have[i] != shape[lead + i] and have[i] != 1:
-            return False
-    return True
-
-
-cdef Node stretch(Node value, tuple shape):
-    cdef tuple have = value.type.shape, steps
-    cdef Py_ssize_t lead = len(shape) - len(have), i
-    if have == shape:
-        return value
-    steps = contiguous(have, value.type.itemsize)
-    strides = [0] * lead
-    for i in range(len(have)):
-        strides.append(0 if have[i] == 1 else steps[i])
-    return view_node(value, shape, tuple(strides), 0, False, value.type.dtype)
-
-
-cdef int write_pinned(Handle a, Node value) except -1:
-    # Into the exported buffer, before the call returns; if the old value has other holders it moves out first.
-    cdef Storage storage = a.storage
-    cdef Node node = storage.node, fresh
-    wait_node(value)
-    data = numpy_view(value).copy()
-    if Py_REFCNT(<PyObject*>node) > 2:      # this variable and the Storage
-        fresh = leaf_like(node, node.buffer)
-        node.buffer = copied(node)
-        node.buffer.owner = EXPORTED
-        fresh.pinned = True
-        node.pinned = False
-        fresh.variable = storage.variable
-        storage.node = fresh
-        node = fresh
-    settle_buffer(node.buffer)
-    real_view(a, node)[...] = data
-    return 0
-
-
-cdef Buffer copied(Node node):
-    cdef Buffer buffer = new_buffer(node.type.nbytes)
-    settle_buffer(node.buffer)
-    settle_free(buffer)
-    memcpy(buffer.ptr, node.buffer.ptr, node.type.nbytes)
-    return buffer
-
-
-cdef int settle_free(Buffer buffer) except -1:
-    # A block from the pool may still be used by tasks of its last owner; their errors are not ours.
-    if not var_idle(buffer.var):
-        try:
-            settle_buffer(buffer)
-        except Exception:  # not KeyboardInterrupt
-            pass
-    var_written(buffer.var)
-    return 0
-
-
-cdef object real_view(Handle a, Node node):
-    """The handle's View as an ndarray on the node's memory; the caller keeps the buffer alive."""
-    cdef cnp.ndarray shadow = a.shadow
-    array = la_ndarray(
-        a.shadow.dtype, cnp.PyArray_NDIM(shadow), cnp.PyArray_DIMS(shadow), cnp.PyArray_STRIDES(shadow),
-        node.buffer.ptr + a.offset, cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED,
-    )
-    cnp.PyArray_UpdateFlags(<cnp.ndarray>array, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
-    return array
+include "native/handle_writing.pxi"
 
 
 # ---- reading
@@ -554,6 +451,8 @@ def from_data(object source, bint is_scalar=False):
     cdef Type kind
     cdef Buffer buffer
     cdef Handle array
+    if not source.dtype.isnative:
+        source = source.astype(source.dtype.newbyteorder("="))
     dtype = canonical(source.dtype, "array")
     if source.ndim == 0:
         return wrap(constant(source[()], dtype), is_scalar)

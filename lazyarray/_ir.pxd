@@ -59,6 +59,7 @@ cdef class Node:
     cdef readonly bint released         # its tape has been walked and let go
     cdef bint pinned                    # its buffer is exported; pending: reads a value that is
     cdef public object variable         # where backward leaves this node's gradient, or None
+    cdef object floats                  # what errstate asked for where it was recorded (_floats.Mode), or None
     cdef object code                    # the user's code object and instruction
     cdef int lasti
     cdef readonly uint64_t serial
@@ -89,6 +90,7 @@ cdef Node leaf_like(Node node, Buffer buffer)
 cdef void issue(Node node, Buffer buffer) noexcept
 cdef void settle(Node node) noexcept
 cdef void locate(Node node) noexcept
+cdef bint in_front() except -1
 cdef Node view_node(Node base, tuple shape, tuple strides, Py_ssize_t offset, bint moving, object dtype)
 cdef tuple contiguous(tuple shape, Py_ssize_t itemsize)
 cdef tuple broadcast(tuple a, tuple b)

@@ -20,6 +20,7 @@ import threading
 
 import numpy as np
 
+from lazyarray._floats cimport mode
 from lazyarray._memory cimport Buffer
 from lazyarray._trace cimport active, watching
 from lazyarray.dtypes import NUMBER, canonical
@@ -41,6 +42,7 @@ cdef extern from "Python.h":
     int PyFrame_GetLasti(PyFrameObject* frame)
     int PyCode_Addr2Line(PyCodeObject* code, int lasti)
     Py_ssize_t Py_REFCNT(PyObject* o)
+    PyObject* PyTuple_GET_ITEM(tuple t, Py_ssize_t i)
 
 cdef enum:
     TABLE_LIMIT = 200_000
@@ -58,6 +60,7 @@ cdef int next_op = 1
 cdef dict inside = {}               # file name -> whether it belongs to lazyarray
 cdef object last_code = None        # the user's code object that recorded last
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
+FRONT = {"lift.py", "reductions.py", "ufunc.py", "ufunc_calls.py", "array.py", "methods.py", "hosted.py"}
 cdef object threads = threading.local()
 
 registry = {}                       # op name -> Op or composite function; ops/ fills it
@@ -173,6 +176,15 @@ include "native/ir_elementwise.pxi"
 
 # ---- nodes
 
+cdef inline bint any_dies(tuple inputs) noexcept:
+    # Whether letting go of these may free one of them, which frees others.
+    cdef Py_ssize_t i, n = len(inputs)
+    for i in range(n):
+        if Py_REFCNT(PyTuple_GET_ITEM(inputs, i)) <= n:
+            return True
+    return False
+
+
 cdef vector[PyObject*] dying
 cdef bint draining = False
 
@@ -206,7 +218,7 @@ cdef class Node:
             tape_bytes -= self.type.nbytes
         if self.recorder is not None:
             unlink(self)
-        if self.inputs is not None and len(self.inputs):
+        if self.inputs is not None and any_dies(self.inputs):
             drop_inputs(self)
 
     @property
@@ -346,8 +358,8 @@ cdef inline double work(Node node) noexcept:
     return node.type.size
 
 
-cdef inline void capture(Node node, Recorder rec) noexcept:
-    # The innermost frame outside lazyarray.
+cdef inline bint capture(Node node, Recorder rec) noexcept:
+    # The innermost frame outside lazyarray; whether it is the innermost of all.
     global last_code
     cdef PyFrameObject* frame
     cdef PyFrameObject* back
@@ -356,12 +368,14 @@ cdef inline void capture(Node node, Recorder rec) noexcept:
     if rec.site is not None:
         node.code = rec.site[0]
         node.lasti = rec.site[1]
-        return
+        return False
     frame = PyEval_GetFrame()
     while frame != NULL:
         raw = PyFrame_GetCode(frame)
         if <PyObject*>raw == <PyObject*>last_code or not internal(raw):
-            node.code = last_code = <object>raw
+            if <PyObject*>raw != <PyObject*>last_code:
+                last_code = <object>raw
+            node.code = last_code
             node.lasti = PyFrame_GetLasti(frame)
             Py_XDECREF(<PyObject*>raw)
             break
@@ -373,6 +387,30 @@ cdef inline void capture(Node node, Recorder rec) noexcept:
         owned = True
     if owned and frame != NULL:
         Py_XDECREF(<PyObject*>frame)
+    return not owned
+
+
+cdef bint in_front() except -1:
+    """Whether the innermost frame outside of the front end, which has NumPy's functions, is the user's."""
+    cdef PyFrameObject* frame = PyEval_GetFrame()
+    cdef PyFrameObject* back
+    cdef PyCodeObject* raw
+    cdef bint owned = False, found = True
+    while frame != NULL:
+        raw = PyFrame_GetCode(frame)
+        found = not internal(raw)
+        front = not found and (<object>raw.co_filename)[len(home):] in FRONT
+        Py_XDECREF(<PyObject*>raw)
+        if not front:
+            break
+        back = PyFrame_GetBack(frame)
+        if owned:
+            Py_XDECREF(<PyObject*>frame)
+        frame = back
+        owned = True
+    if owned and frame != NULL:
+        Py_XDECREF(<PyObject*>frame)
+    return found
 
 
 cdef inline bint internal(PyCodeObject* code):
@@ -396,7 +434,8 @@ cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t o
     global next_serial, records
     cdef Recorder rec = recorder()
     cdef Node node = Node.__new__(Node)
-    cdef Node each
+    cdef PyObject* each
+    cdef Py_ssize_t i
     node.op = op
     node.inputs = inputs
     node.attrs = attrs
@@ -407,12 +446,15 @@ cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t o
     node.serial = next_serial
     next_serial += 1
     records += 1
-    for each in inputs:
-        if each.pinned:
+    for i in range(len(inputs)):
+        each = PyTuple_GET_ITEM(inputs, i)
+        if (<Node>each).pinned:
             node.pinned = True
-        if rec.recording and (each.taped or each.variable is not None or each.released):
+        if rec.recording and ((<Node>each).taped or (<Node>each).variable is not None or (<Node>each).released):
             node.taped = True
-    capture(node, rec)
+    # The user's own ops warn as NumPy's; what lazyarray records on its way to something else does not.
+    if capture(node, rec):
+        node.floats = mode()
     node.recorder = rec
     node.before = rec.newest
     if rec.newest != NULL:

@@ -11,6 +11,7 @@
 # The templates are in native/*.hpp, one subject each; this file names dtypes, checks arguments and wraps.
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libcpp cimport bool as cbool
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libcpp.vector cimport vector
 cimport numpy as cnp
 
@@ -34,6 +35,13 @@ cdef extern from "simd.hpp" namespace "la" nogil:
         Py_ssize_t scratch_bytes
     int cpu_level()
     const int kNoMemory
+
+cdef extern from "flags.hpp" namespace "la" nogil:
+    cdef struct Guarded:
+        LoopFn fn
+        void* data
+        cbool silent
+    void run_guarded(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void* data) noexcept
 
 cdef extern from "cast.hpp" namespace "la" nogil:
     LoopFn find_cast(int source, int target)
@@ -79,9 +87,6 @@ cdef extern from "index.hpp" namespace "la" nogil:
     Made make_flat_index(const vector[Py_ssize_t]& dims, Py_ssize_t m) except +
     Made make_check_sign(int type, Py_ssize_t n) except +
 
-cdef extern from "sort.hpp" namespace "la" nogil:
-    Made make_sort(cbool indices, int type, Py_ssize_t outer, Py_ssize_t n) except +
-
 cdef extern from "philox.hpp" namespace "la" nogil:
     LoopFn find_philox(int kind, int type)
     cdef struct Words:
@@ -110,6 +115,14 @@ LOOP_NS = {
     "philox_normal": 5.0, "philox_bits": 1.5,
 }
 BYTES_PER_NS = 10.0
+# NumPy's loops that leave the thread's floating-point flags to what the arithmetic does,
+ARITHMETIC = {"add", "subtract", "multiply", "divide", "square", "sqrt", "reciprocal", "negative", "positive", "conjugate"}
+# and those whose flags mean nothing.
+SILENT = {
+    "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "maximum", "minimum", "fmax", "fmin", "sign",
+    "isnan", "isinf", "isfinite", "signbit", "copysign", "absolute", "fabs", "floor", "ceil", "trunc", "rint",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "heaviside",
+}
 
 
 cdef int number_of(object dtype) except -1:
@@ -161,9 +174,21 @@ def ufunc_loop(cnp.ufunc ufunc, dtypes):
             if ufunc.functions == NULL or ufunc.functions[t] == NULL:
                 continue
             data = NULL if ufunc.data == NULL else <void*>ufunc.data[t]
+            if ufunc.__name__ not in ARITHMETIC and any([d.kind in "fc" for d in dtypes]):
+                return guarded_loop(<LoopFn><void*>ufunc.functions[t], data, ufunc, dtypes)
             return make_loop(<LoopFn><void*>ufunc.functions[t], data, ufunc.nin, ufunc.nout, ufunc.__name__, dtypes,
                              ufunc)
     return None
+
+
+cdef Loop guarded_loop(LoopFn fn, void* data, cnp.ufunc ufunc, tuple dtypes):
+    # NumPy's loops may clear flags at their end, those that the loops before them in a kernel have raised included.
+    cdef bytes room = PyBytes_FromStringAndSize(NULL, sizeof(Guarded))
+    cdef Guarded* guarded = <Guarded*><void*>PyBytes_AS_STRING(room)
+    guarded.fn = fn
+    guarded.data = data
+    guarded.silent = ufunc.__name__ in SILENT and not any([d.kind == "c" for d in dtypes])
+    return make_loop(run_guarded, guarded, ufunc.nin, ufunc.nout, ufunc.__name__, dtypes, (ufunc, room))
 
 
 def own_loop(str name, dtypes):
@@ -531,16 +556,6 @@ def check_power(dtype, Py_ssize_t n):
         raise TypeError(f"check_power: a signed integer dtype expected, not {np.dtype(dtype)}")
     return wrap(made, "check_power", 1, n * 0.3,
                 {1: (ValueError, "power: Integers to negative integer powers are not allowed.")})
-
-
-def sort(dtype, Py_ssize_t outer, Py_ssize_t n):
-    """A stable sort along the last axis, NaN last. Operands: x (outer, n), out (outer, n)."""
-    return wrap(make_sort(False, number_of(dtype), outer, n), "sort", 2, <double>outer * n * 15.0)
-
-
-def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
-    """The indices of a stable sort along the last axis, NaN last. Operands: x (outer, n), out int64 (outer, n)."""
-    return wrap(make_sort(True, number_of(dtype), outer, n), "argsort", 2, <double>outer * n * 22.0)
 
 
 def philox_words(uint64_t block, uint64_t counter, uint64_t key):

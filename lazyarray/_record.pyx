@@ -8,6 +8,7 @@
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
 
 cimport cython
+from libc.stdint cimport uint64_t
 
 import numpy as np
 
@@ -16,7 +17,9 @@ cimport numpy as cnp
 from lazyarray import _ir
 from lazyarray._handle cimport Handle, check_writeable, fits, k_order, node_of, peek, view_of, wait_for, wrap, write
 from lazyarray._handle import from_numpy, same_view, seen, storage_node
-from lazyarray._ir cimport PENDING, ElementwiseOp, Node, Op, Type, make, view_node
+from lazyarray._floats cimport mode
+from lazyarray._ir cimport PENDING, ElementwiseOp, Node, Op, Recorder, Type, in_front, make, recorder, view_node
+from lazyarray._trace cimport spoil, watching
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 
 cdef extern from "Python.h":
@@ -128,7 +131,7 @@ cdef object k_ordered(object op, tuple values):
     cdef Node out, node
     cdef ArrayBase a, result
     for value in values:
-        if cnp.PyArray_Check(value):
+        if cnp.PyArray_CheckExact(value) or (cnp.PyArray_Check(value) and not hooks.overrides(value)):
             ndim = max(ndim, value.ndim)
             shadows.append(value)
             operands.append(from_numpy(value))
@@ -151,14 +154,26 @@ cdef object k_ordered(object op, tuple values):
     for value in operands:
         if isinstance(value, ArrayBase):
             a = value
-            shadow = a.shadow[(None,) * (ndim - a.shadow.ndim)].transpose(order) if a.shadow.ndim else a.shadow
+            shadow = a.shadow
+            if cnp.PyArray_NDIM(<cnp.ndarray>shadow) == ndim:
+                shadow = shadow.transpose(order)
+            elif cnp.PyArray_NDIM(<cnp.ndarray>shadow):
+                shadow = shadow[(None,) * (ndim - shadow.ndim)].transpose(order)
             node = storage_node(a)
             nodes.append(view_node(node, shadow.shape, shadow.strides, a.offset, a.moving, shadow.dtype))
         else:
             nodes.append(value)
     out = op(*nodes)
     result = wrap(out, False)
-    return view_of(result, result.shadow.transpose(np.argsort(order)))
+    return view_of(result, result.shadow.transpose(inverse(order)))
+
+
+cdef tuple inverse(tuple order):
+    cdef list back = [0] * len(order)
+    cdef Py_ssize_t place, axis
+    for place, axis in enumerate(order):
+        back[axis] = place
+    return tuple(back)
 
 
 cdef object basic(object key):
@@ -176,13 +191,21 @@ cdef class ArrayBase(Handle):
 
     @property
     def shape(self):
-        """Extents."""
+        """Extents; writing changes the handle's, where no copy is needed."""
         return self.shadow.shape
+
+    @shape.setter
+    def shape(self, value):
+        hooks.set_shape(self, value)
 
     @property
     def dtype(self):
-        """The NumPy dtype."""
+        """The NumPy dtype; writing sees the same memory as another."""
         return self.shadow.dtype
+
+    @dtype.setter
+    def dtype(self, value):
+        hooks.set_dtype(self, value)
 
     @property
     def ndim(self):
@@ -279,7 +302,7 @@ cdef class ArrayBase(Handle):
         cdef ArrayBase target
         cdef Node node
         cdef bint element
-        if self.is_scalar:
+        if self.is_scalar and not hooks.is_flag(key):
             raise TypeError(f"'{self.dtype.name}' scalar does not support item assignment")
         check_writeable(self, "setitem")
         keys = key if type(key) is tuple else (key,)
@@ -476,7 +499,7 @@ cdef object inplace(str name, ArrayBase a, object other):
     check_writeable(a, name)
     result = elementwise2(op, a, other)
     if result is NotImplemented:
-        return NotImplemented
+        return hooks.inplace_foreign(name, a, other)
     store_result(a, result, name)
     return a
 
@@ -499,6 +522,28 @@ def check_output(out, result, str op):
              "'same_kind'", "Use an output array of that dtype, or astype.")
 
 
+def newest():
+    """The serial number of what this thread has recorded last and not run; 0 where there is nothing."""
+    cdef Recorder rec = recorder()
+    return 0 if rec.newest == NULL else (<Node>rec.newest).serial
+
+
+def ask_since(uint64_t last):
+    """Let what was recorded after `last` warn as this moment's errstate says, if the user called this function."""
+    cdef Recorder rec = recorder()
+    cdef PyObject* at = <PyObject*>rec.newest
+    cdef object wanted
+    if at == NULL or (<Node>at).serial <= last or not in_front():
+        return
+    wanted = mode()
+    if wanted is None:
+        return
+    while at != NULL and (<Node>at).serial > last:
+        if (<Node>at).floats is None:
+            (<Node>at).floats = wanted
+        at = <PyObject*>(<Node>at).before
+
+
 def writeable(ArrayBase a, str op):
     """Raise ValueError for a read-only View."""
     check_writeable(a, op)
@@ -507,3 +552,59 @@ def writeable(ArrayBase a, str op):
 def store(ArrayBase a, ArrayBase result, str op):
     """Write `result` to `a` as `out=` does."""
     store_result(a, result, op)
+
+
+def become(ArrayBase a, ArrayBase b):
+    """Let a handle see what another one sees; those on the same Storage stay as they are."""
+    if watching:
+        spoil("it changes the shape or dtype of an array in place")
+    a.storage = b.storage
+    a.shadow = b.shadow
+    a.offset = b.offset
+    a.moving = b.moving
+    a.is_scalar = b.is_scalar
+
+
+def whole(ArrayBase a):
+    """A handle on all of the Storage, in C order."""
+    return view_of(a, a.storage.node.type.shadow)
+
+
+# ---- functions
+
+cdef class UfuncBase:
+    """A function that records an op on its inputs; calls with options go to the subclass's `call`."""
+
+    cdef readonly object op
+    cdef readonly int nin
+
+    def __init__(self, op, int nin):
+        self.op = op
+        self.nin = nin
+
+    def __call__(self, *inputs, **options):
+        cdef object result = NotImplemented
+        cdef object op = self.op
+        if len(options) == 0 and len(inputs) == self.nin:
+            if self.nin == 2:
+                result = self.pair(inputs[0], inputs[1])
+            elif isinstance(inputs[0], ArrayBase) and isinstance(op, ElementwiseOp):
+                return elementwise1(<Op>op, <ArrayBase>inputs[0])
+            elif op is not None:
+                result = k_ordered(op, inputs)
+            if result is not NotImplemented:
+                return result
+        before = newest()
+        result = self.call(inputs, options)
+        ask_since(before)
+        return result
+
+    cdef object pair(self, object x, object y):
+        return NotImplemented if self.op is None else elementwise2(self.op, x, y)
+
+
+cdef class ProductBase(UfuncBase):
+    """The same of the matrix product."""
+
+    cdef object pair(self, object x, object y):
+        return product(<ArrayBase>x, y) if isinstance(x, ArrayBase) else hooks.matmul(x, y)

@@ -15,7 +15,7 @@ from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 from lazyarray.number import Number
-from lazyarray.ops import indexing, shaping
+from lazyarray.ops import counting, indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
 Casting = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
@@ -31,9 +31,6 @@ class Array(ArrayBase):
 
     __slots__ = ()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise TypeError("make arrays with la.array(...), la.zeros(...) and their kin")
-
     # ---- attributes
 
     @property
@@ -44,7 +41,7 @@ class Array(ArrayBase):
     @property
     def real(self) -> Array:
         """The real part: a view of complex data, the array itself otherwise."""
-        return seen(self, shadow(self).real)
+        return seen(self, shadow(self).real) if self.dtype.kind == "c" else self
 
     @real.setter
     def real(self, value: Any) -> None:
@@ -55,7 +52,7 @@ class Array(ArrayBase):
         """The imaginary part: a view of complex data, read-only zeros otherwise."""
         if self.dtype.kind == "c":
             return seen(self, shadow(self).imag)
-        zero = from_node(shaping.full((), 0, self.dtype))
+        zero = from_node(shaping.full((), 0, self.dtype), False)
         return seen(zero, np.broadcast_to(shadow(zero), self.shape))
 
     @imag.setter
@@ -63,11 +60,6 @@ class Array(ArrayBase):
         if self.dtype.kind != "c":
             raise TypeError("cannot set imaginary part of a real array")
         self.imag[...] = value
-
-    @property
-    def flat(self) -> Iterator[Array]:
-        """Iterate over the elements in C order."""
-        return iter(self.reshape(-1))
 
     @property
     def mT(self) -> Array:
@@ -113,21 +105,7 @@ class Array(ArrayBase):
         return _handle.peek_numpy(self).tobytes(order)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        op = registry.get(ufunc.__name__)
-        out = options.pop("out", None)
-        if method != "__call__" or op is None or options:
-            return NotImplemented
-        if out is not None and not out[0].flags.writeable:
-            raise ValueError(f"{ufunc.__name__}: output array is read-only")
-        result = _record.apply(op, *inputs) if ufunc.signature is None else on_nodes(op, *inputs)
-        if result is NotImplemented or out is None:
-            return result
-        if isinstance(out[0], ArrayBase):
-            _record.store(out[0], result, ufunc.__name__)
-        else:
-            _record.check_output(out[0], result, ufunc.__name__)
-            np.copyto(out[0], _handle.peek_numpy(result), casting="same_kind")
-        return out[0]
+        raise NotImplementedError  # lift.py puts the one of ufunc.py here
 
     def __repr__(self) -> str:
         if self.is_scalar:
@@ -143,6 +121,12 @@ class Array(ArrayBase):
         return format(
             _handle.peek_numpy(self)[()] if not self.ndim else _handle.peek_numpy(self), spec
         )
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """How NumPy describes the memory, which both sides see while the dict lives."""
+        exported = _handle.export_numpy(self)
+        return {**exported.__array_interface__, "owner": exported}
 
     def __reduce__(self) -> Any:
         return rebuilt, (self.numpy(), self.is_scalar)
@@ -187,12 +171,14 @@ class Array(ArrayBase):
         if order in ("F", "A") and shadow(self).flags.f_contiguous:
             return self.T.reshape(-1)
         if order == "K":
-            return self.copy("K").ravel("A")
+            axes = _handle.memory_order(shadow(self))
+            return self.ravel() if axes is None else self.transpose(axes).ravel()
         return from_node(shaping.reshape(to_node(self), -1, "F" if order == "F" else "C"), False)
 
     def flatten(self, order: str = "C") -> Array:
         """Return a copy of the elements in one axis."""
-        return self.copy().ravel(order).copy()
+        found = self.ravel(order)
+        return found.copy() if found.storage is self.storage else found
 
     def transpose(self, *axes: Any) -> Array:
         """Return a view with permuted axes."""
@@ -204,28 +190,32 @@ class Array(ArrayBase):
 
     def squeeze(self, axis: Any = None) -> Array:
         """Return a view without axes of extent 1."""
-        return seen(self, shadow(self).squeeze(axis))
+        found = seen(self, shadow(self).squeeze(axis))
+        return self if axis is None and found.ndim == self.ndim else found
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
         """Return a read-only view of a diagonal."""
         return seen(self, shadow(self).diagonal(offset, axis1, axis2))
 
-    def view(self, dtype: Any = None) -> Array:
-        """Return a view of the same memory, with another dtype where one is given."""
-        if dtype is None:
-            return seen(self, shadow(self).view())
-        return seen(self, shadow(self).view(canonical(dtype, "view")))
-
     # ---- copies
 
     def copy(self, order: str = "C") -> Array:
-        """Return a copy in C order, or with ``order="K"`` in this array's own."""
-        copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-        return (
-            self.in_order(copied)
-            if order == "K"
-            else from_node(copied(to_node(self)), self.is_scalar)
-        )
+        """Return a copy in C or Fortran order, or with ``order="K"`` in this array's own.
+
+        'A' is Fortran order where the array has that and not C order.
+        """
+        if order == "C":
+            copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
+            return from_node(copied(to_node(self)), self.is_scalar)
+        if order not in ("F", "A", "K"):
+            raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+        if order == "K":
+            copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
+            return self.in_order(copied)
+        flags = shadow(self).flags
+        if self.ndim > 1 and (order == "F" or (flags.f_contiguous and not flags.c_contiguous)):
+            return self.T.copy().T
+        return self.copy()
 
     def in_order(self, op: Callable[[Node], Node]) -> Array:
         """Return what an op makes of each element, in this array's own memory order."""
@@ -236,9 +226,14 @@ class Array(ArrayBase):
         return result.transpose(np.argsort(order))
 
     def astype(
-        self, dtype: Any, order: str = "K", casting: Casting = "unsafe", copy: bool = True
+        self,
+        dtype: Any,
+        order: str = "K",
+        casting: Casting = "unsafe",
+        subok: bool = True,
+        copy: bool = True,
     ) -> Array:
-        """Return the elements converted to `dtype`.
+        """Return the elements converted to `dtype`, in the memory order asked for.
 
         Raises
         ------
@@ -251,21 +246,19 @@ class Array(ArrayBase):
                 f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
                 f"according to the rule {casting!r}"
             )
+        if order == "A":
+            flags = shadow(self).flags
+            order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
         if wanted == self.dtype:
-            return self.copy("K") if copy else self
+            return self.copy(order) if copy or not has_order(self, order) else self
         if self.dtype.kind == "c" and wanted.kind not in "cb":
             _handle.warn_of_parts(2)
-        if order != "K":
-            return from_node(_ir.cast(to_node(self), wanted), self.is_scalar)
-        return self.in_order(lambda node: _ir.cast(node, wanted))
+        found = self.in_order(lambda node: _ir.cast(node, wanted))
+        return found if has_order(found, order) else found.copy(order)
 
     def fill(self, value: Any) -> None:
         """Write one number everywhere."""
         self[...] = value
-
-    def setflags(self, write: bool) -> None:
-        """Make the handle read-only, or writable again."""
-        _handle.set_writeable(self, bool(write))
 
     def to(self, target: Any) -> Array:
         """Return the array on another device; itself when it is there already."""
@@ -276,9 +269,17 @@ class Array(ArrayBase):
         """Return the value cut off from any gradient."""
         return from_node(registry["stop_gradient"](to_node(self)), self.is_scalar)
 
-    def searchsorted(self, v: Any, side: Literal["left", "right"] = "left") -> Array:
-        """Return where elements of `v` would be inserted to keep the order."""
-        return asarray(np.searchsorted(_handle.peek_numpy(self), np.asarray(v), side))
+
+def has_order(a: Array, order: str | None) -> bool:
+    """Whether an array lies in memory as asked for."""
+    if order == "K":
+        return True
+    flags = shadow(a).flags
+    if order == "A":
+        return flags.c_contiguous or flags.f_contiguous
+    if order not in ("C", "F"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+    return flags.f_contiguous if order == "F" else flags.c_contiguous
 
 
 def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
@@ -290,20 +291,35 @@ def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
 
 
 def array(
-    source: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: bool | None = True,
+    order: str | None = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    ndmax: int = 0,
+    like: Any = None,
+    device: Any = None,
 ) -> Array:
     """Make an array from anything array-like; the data is copied.
 
     Parameters
     ----------
-    source : array_like
+    object : array_like
     dtype : dtype, optional
         Default: NumPy's choice (float64 for Python floats).
     copy : bool or None, default True
         False shares the memory of a C-contiguous NumPy array or a lazyarray array, and raises
         ValueError where it cannot.
+    order : {'K', 'A', 'C', 'F'}, default 'K'
+        The memory order.
     ndmin : int, default 0
         Axes of extent 1 are put in front until there are that many.
+    ndmax : int, default 0
+        The most axes that lists are taken for; 0 sets no limit.
+    subok, like
+        Have no meaning here.
     device : Device or str, optional
 
     Raises
@@ -312,6 +328,9 @@ def array(
         For object, string and other dtypes that NumPy has and lazyarray has not.
     """
     as_device(device)
+    source = object
+    if ndmax and np.ndim(nested(source)) > ndmax:
+        fail(DTypeError, "array", f"the data has more axes than ndmax={ndmax}")
     wanted = None if dtype is None else canonical(dtype, "array")
     if isinstance(source, ArrayBase):
         result = source
@@ -328,14 +347,26 @@ def array(
             raise ValueError("array: unable to avoid a copy while creating an array as requested")
         result = _handle.alias_numpy(source)
     else:
-        data = source if isinstance(source, np.ndarray) else np.asarray(nested(source), dtype)
+        data = (
+            native(source) if isinstance(source, np.ndarray) else np.asarray(nested(source), dtype)
+        )
         canonical(data.dtype, "array")
         if wanted is not None and data.dtype != wanted:
             data = data.astype(wanted)
         result = imported(source, data)
+    anyhow = order in ("K", None) or (order == "A" and not copy)
+    if not anyhow and not has_order(result, order):
+        if copy is False:
+            raise ValueError("array: unable to avoid a copy: another memory order is asked for")
+        result = result.copy(order)
     while result.ndim < ndmin:
         result = result[None]
     return result
+
+
+def native(data: np.ndarray) -> np.ndarray:
+    """The same values in the machine's byte order."""
+    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
 
 
 def imported(source: Any, data: np.ndarray) -> Array:
@@ -355,13 +386,20 @@ def nested(source: Any) -> Any:
 
 
 def asarray(
-    source: Any, dtype: Any = None, *, copy: bool | None = None, device: Any = None
+    a: Any,
+    dtype: Any = None,
+    order: str | None = None,
+    *,
+    device: Any = None,
+    copy: bool | None = None,
+    like: Any = None,
 ) -> Array:
-    """Return `source` itself where it is an array of that dtype, else make one."""
-    shared = isinstance(source, ArrayBase) and not copy and not source.is_scalar
-    if shared and (dtype is None or canonical(dtype, "asarray") == source.dtype):
-        return source
-    return array(source, dtype, copy=copy, device=device)
+    """Return `a` itself where it is an array of that dtype and memory order, else make one."""
+    shared = isinstance(a, ArrayBase) and not copy and not a.is_scalar
+    fits = shared and (dtype is None or canonical(dtype, "asarray") == a.dtype)
+    if fits and (order in (None, "A") or has_order(a, order)):
+        return a
+    return array(a, dtype, copy=copy, order=order, device=device)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
@@ -396,9 +434,34 @@ as_device = device.as_device
 
 # ---- what _record hands over
 
+OURS = np.ndarray.__array_ufunc__
+
+
+def overrides(value: Any) -> bool:
+    """Whether operators leave it to a value what they mean with it, as NumPy's do."""
+    kind = type(value)
+    if getattr(kind, "__array_ufunc__", OURS) is not OURS:
+        return kind is not Number
+    return kind is not np.ndarray and isinstance(value, np.ndarray) and value.__array_priority__ > 0
+
+
+def inplace_foreign(name: str, target: Array, value: Any) -> Any:
+    """``target += value`` and its like where `value` has its own way with ufuncs."""
+    if getattr(value, "__array_ufunc__", None) is None or isinstance(value, np.ndarray):
+        return NotImplemented
+    _record.store(target, asarray(getattr(np, name)(target, value)), name)
+    return target
+
+
+def is_flag(key: Any) -> bool:
+    """Whether a key is one truth value: an index into scalars, too."""
+    return isinstance(key, bool) or (getattr(key, "dtype", None) == BOOL and not key.ndim)
+
 
 def foreign_operand(value: Any) -> Any:
     """A Node for a NumPy scalar or array, a list, or another array-like; else None."""
+    if overrides(value):
+        return None
     if isinstance(value, bool | np.generic):
         data = np.asarray(value)
         return _ir.scalar(data[()], canonical(data.dtype, "operand"))
@@ -409,7 +472,7 @@ def foreign_operand(value: Any) -> Any:
     if isinstance(value, int | float | complex):
         return _ir.scalar(value, np.result_type(value))
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
-        data = np.asarray(nested(value))
+        data = native(np.asarray(nested(value)))
         if data.dtype.kind in "biufc":
             return to_node(imported(value, data))
     return None
@@ -440,6 +503,23 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
             return value.constant(dtype)
         return _ir.scalar(value, dtype)
     return node(value)
+
+
+def set_shape(self: Array, value: Any) -> None:
+    """Another shape of the same handle."""
+    try:
+        _record.become(self, seen(self, shadow(self).reshape(value, copy=False)))
+    except ValueError as error:
+        if "copy" in str(error):
+            raise AttributeError(
+                "incompatible shape for in-place modification; use reshape() for a copy"
+            ) from None
+        fail(ShapeError, "shape", str(error))
+
+
+def set_dtype(self: Array, value: Any) -> None:
+    """Another dtype of the same handle, on the same memory."""
+    _record.become(self, self.view(canonical(value, "dtype")))
 
 
 def everywhere(a: Array, value: bool) -> Array:
@@ -485,13 +565,46 @@ def index_node(value: Any) -> Node:
     return _ir.cast(node(value), INTP)
 
 
+# Elements of a mask from which it is counted by a task; below, NumPy is done sooner.
+LARGE_MASK = 16384
+
+
+def large_mask(key: Any, shape: tuple[int, ...]) -> Any:
+    """The key where it is one large boolean array for the leading axes of a shape, else None."""
+    if isinstance(key, tuple) and len(key) == 1:
+        key = key[0]
+    if not isinstance(key, ArrayBase | np.ndarray) or key.dtype != np.bool_:
+        return None
+    return key if key.size >= LARGE_MASK and key.shape == shape[: key.ndim] else None
+
+
+def counted(mask: Any) -> tuple[Node, Node, int]:
+    """A mask in one axis, and how many are true, in each of its chunks and in all: reads it."""
+    flat = shaping.ravel(node(mask))
+    counts = from_node(counting.count_mask(flat), False)
+    return flat, to_node(counts), int(_handle.peek_numpy(counts).sum())
+
+
+def masked_rows(target: Array, mask: Any) -> tuple[Node, tuple[int, ...]]:
+    """The axes of `target` that a mask indexes in one, and the others."""
+    rest = target.shape[mask.ndim :]
+    return shaping.reshape(to_node(target), (mask.size, *rest)), rest
+
+
 def advanced_read(target: Array, key: Any) -> Array:
     """``target[key]`` where the key has arrays in it."""
+    mask = large_mask(key, target.shape)
+    if mask is not None:
+        flat, counts, total = counted(mask)
+        rows, _ = masked_rows(target, mask)
+        return from_node(counting.take_masked(rows, flat, counts, total), False)
     window, index, arrays = taken_apart(target, key)
     if not arrays:
         return from_node(to_node(window), True) if index.scalar else window
     in_bounds(index, window.shape)
-    return from_node(indexing.gather_axes(to_node(window), index.axes, arrays, index.place), False)
+    found = indexing.gather_axes(to_node(window), index.axes, arrays, index.place)
+    single = not found.ndim and not any(each is Ellipsis for each in indexing.as_items(key))
+    return from_node(found, single)
 
 
 def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
@@ -520,6 +633,14 @@ def advanced_write(target: Array, key: Any, value: Any) -> None:
         mask = node(key[0] if isinstance(key, tuple) else key)
         filled = _ir.cast(shaping.reshape(value, ()), target.dtype)
         _handle.assign(target, registry["where"](mask, filled, old))
+        return
+    mask = large_mask(key, target.shape)
+    if mask is not None:
+        flat, counts, total = counted(mask)
+        rows, rest = masked_rows(target, mask)
+        values = indexing.value_for(_ir.cast(value, target.dtype), (total, *rest))
+        written = counting.put_masked(rows, flat, counts, values)
+        _handle.assign(target, shaping.reshape(written, target.shape))
         return
     window, index, arrays = taken_apart(target, key)
     if not arrays:

@@ -215,6 +215,7 @@ def together(members: list[Task]) -> Task:
         depends=[spoils[slot] for slot in reads],
         recipe=recipe_of(members, label),
         parts=members,
+        nodes=[place for task in members for place in task.nodes],
     )
 
 

@@ -32,7 +32,13 @@ def canonical(dtype: object, op: str = "dtype") -> np.dtype:
         found = np.dtype(dtype)  # type: ignore[call-overload]
     except TypeError as error:
         raise DTypeError(f"{op}: {dtype!r} is not a data type ({error})") from None
-    found = found.newbyteorder("=")
+    if not found.isnative:
+        fail(
+            DTypeError,
+            op,
+            f"dtype {found!r} has another byte order than this machine",
+            "Use the native dtype; data of another byte order is converted when an array is made.",
+        )
     if found in NUMBER:
         return SUPPORTED[NUMBER[found]]
     fail(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from numpy.exceptions import AxisError as _NumpyAxisError
+from numpy.linalg import LinAlgError as _LinAlgError
 
 
 class LazyArrayError(Exception):
@@ -35,7 +36,7 @@ class OptionError(LazyArrayError, ValueError):
     """An argument, setting or environment variable with a value outside its choices."""
 
 
-class DeviceError(LazyArrayError, RuntimeError):
+class DeviceError(LazyArrayError, RuntimeError, ValueError):
     """A device that is absent, or operands on different devices."""
 
 
@@ -53,6 +54,18 @@ class OutOfMemoryError(LazyArrayError, MemoryError):
 
 class EngineError(LazyArrayError, RuntimeError):
     """A request that the engine cannot carry out in its present state."""
+
+
+class MatrixError(LazyArrayError, _LinAlgError):
+    """Matrices that are not square, or too few axes to hold any."""
+
+
+class FallbackError(LazyArrayError, RuntimeError):
+    """A function that waits and runs NumPy, while ``LAZYARRAY_FALLBACK=error``."""
+
+
+class FallbackWarning(LazyArrayError, UserWarning):
+    """A function that waits and runs NumPy, while ``LAZYARRAY_FALLBACK=warn``."""
 
 
 class DataError(LazyArrayError, ValueError):

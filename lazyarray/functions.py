@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from lazyarray.ops import elementwise, shaping
 
 from .array import Array, asarray, node
 from .device import as_device
+from .hosted import observe
 from .lift import LIFTED
 from .observers import nonzero
 
@@ -34,7 +36,7 @@ __all__ = [
     "broadcast_to",
     "copy",
     "diagonal",
-    "divmod",
+    "dsplit",
     "empty",
     "empty_like",
     "expand_dims",
@@ -44,6 +46,7 @@ __all__ = [
     "flipud",
     "full",
     "full_like",
+    "hsplit",
     "identity",
     "imag",
     "linspace",
@@ -56,6 +59,7 @@ __all__ = [
     "permute_dims",
     "ravel",
     "real",
+    "real_if_close",
     "reshape",
     "rollaxis",
     "rot90",
@@ -65,6 +69,7 @@ __all__ = [
     "squeeze",
     "swapaxes",
     "transpose",
+    "vsplit",
     "where",
     "zeros",
     "zeros_like",
@@ -85,22 +90,36 @@ def as_shape(shape: Any, op: str) -> tuple[int, ...]:
     return found
 
 
-def zeros(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
+def zeros(
+    shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
+) -> Array:
     """Return an array of zeros (float64 unless `dtype` says otherwise)."""
-    return filled("zeros", shape, 0, dtype, device)
+    return filled("zeros", shape, 0, dtype, device, order)
 
 
-def ones(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
+def ones(
+    shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
+) -> Array:
     """Return an array of ones (float64 unless `dtype` says otherwise)."""
-    return filled("ones", shape, 1, dtype, device)
+    return filled("ones", shape, 1, dtype, device, order)
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Array:
+def full(
+    shape: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "C",
+    *,
+    device: Any = None,
+    like: Any = None,
+) -> Array:
     """Return an array of one number, or of `fill_value` broadcast to `shape`."""
-    return filled("full", shape, fill_value, dtype, device)
+    return filled("full", shape, fill_value, dtype, device, order)
 
 
-def filled(op: str, shape: Any, fill_value: Any, dtype: Any, device: Any = None) -> Array:
+def filled(
+    op: str, shape: Any, fill_value: Any, dtype: Any, device: Any = None, order: Any = "C"
+) -> Array:
     """`full`, whose errors speak of `op`."""
     as_device(device)
     extents = as_shape(shape, op)
@@ -108,49 +127,125 @@ def filled(op: str, shape: Any, fill_value: Any, dtype: Any, device: Any = None)
         fill_value, ArrayBase
     ):
         wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, op)
-        return from_node(shaping.full(extents, fill_value, wanted), False)
+        if wanted.kind not in "cb" and isinstance(fill_value, complex | np.complexfloating):
+            text = "Casting complex values to real discards the imaginary part"
+            warnings.warn(text, np.exceptions.ComplexWarning, stacklevel=3)
+            fill_value = fill_value.real
+        if order == "C" or not in_columns(order, op):
+            return from_node(shaping.full(extents, fill_value, wanted), False)
+        return from_node(shaping.full(extents[::-1], fill_value, wanted), False).T
     value = node(fill_value)
     if dtype is not None:
         value = _ir.cast(value, canonical(dtype, op))
-    return from_node(shaping.broadcast_to(value, extents), False)
+    found = from_node(shaping.broadcast_to(value, extents), False)
+    return found.copy("F") if in_columns(order, op) else found
 
 
-def empty(shape: Any, dtype: Any = np.float64, *, device: Any = None) -> Array:
+def in_columns(order: Any, op: str) -> bool:
+    """Whether an array that is made from nothing is to lie in Fortran order."""
+    if order not in ("C", "F", None):
+        raise ValueError(f"{op}: only 'C' or 'F' order is permitted, got {order!r}")
+    return bool(order == "F")
+
+
+def empty(
+    shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
+) -> Array:
     """Return an array whose elements are not set."""
     as_device(device)
-    return from_node(shaping.empty(as_shape(shape, "empty"), canonical(dtype, "empty")), False)
+    extents, wanted = as_shape(shape, "empty"), canonical(dtype, "empty")
+    if in_columns(order, "empty"):
+        return from_node(shaping.empty(extents[::-1], wanted), False).T
+    return from_node(shaping.empty(extents, wanted), False)
 
 
-def like(op: str, a: Any, dtype: Any, shape: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an array made like `a`."""
+def like_it(
+    op: str,
+    make: Callable[[tuple[int, ...], np.dtype], Array],
+    a: Any,
+    dtype: Any,
+    order: str,
+    shape: Any,
+) -> Array:
+    """What `make` gives for the shape, dtype and memory order of an array like `a`."""
     a = asarray(a)
-    return (
-        a.shape if shape is None else as_shape(shape, op),
-        a.dtype if dtype is None else canonical(dtype, op),
-    )
+    wanted = a.dtype if dtype is None else canonical(dtype, op)
+    extents = a.shape if shape is None else as_shape(shape, op)
+    axes = None
+    if order == "K" and len(extents) == a.ndim:
+        flags = shadow(a).flags
+        axes = None if flags.c_contiguous else _handle.memory_order(shadow(a))
+    elif order == "F" or (order == "A" and not shadow(a).flags.c_contiguous):
+        flags = shadow(a).flags
+        axes = tuple(reversed(range(len(extents)))) if order == "F" or flags.f_contiguous else None
+    elif order not in ("C", "A", "K"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+    if axes is None:
+        return make(extents, wanted)
+    return make(tuple([extents[i] for i in axes]), wanted).transpose(np.argsort(axes))
 
 
-def zeros_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
-    """Return zeros of the shape and dtype of `a`."""
-    extents, kind = like("zeros_like", a, dtype, shape)
-    return filled("zeros_like", extents, 0, kind)
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Array:
+    """Return zeros of the shape, dtype and memory order of `a`."""
+    as_device(device)
+    return like_it("zeros_like", lambda s, d: filled("zeros_like", s, 0, d), a, dtype, order, shape)
 
 
-def ones_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
-    """Return ones of the shape and dtype of `a`."""
-    extents, kind = like("ones_like", a, dtype, shape)
-    return filled("ones_like", extents, 1, kind)
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Array:
+    """Return ones of the shape, dtype and memory order of `a`."""
+    as_device(device)
+    return like_it("ones_like", lambda s, d: filled("ones_like", s, 1, d), a, dtype, order, shape)
 
 
-def empty_like(a: Any, dtype: Any = None, *, shape: Any = None) -> Array:
-    """Return an array that is not set, of the shape and dtype of `a`."""
-    return empty(*like("empty_like", a, dtype, shape))
+def empty_like(
+    prototype: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Array:
+    """Return an array that is not set, of the shape, dtype and memory order of another."""
+    as_device(device)
+    return like_it("empty_like", empty, prototype, dtype, order, shape)
 
 
-def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Array:
-    """Return one number in the shape and dtype of `a`."""
-    extents, kind = like("full_like", a, dtype, shape)
-    return filled("full_like", extents, fill_value, kind)
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Array:
+    """Return one number in the shape, dtype and memory order of `a`."""
+    as_device(device)
+    if isinstance(fill_value, int | float | complex | np.generic):
+        return like_it(
+            "full_like", lambda s, d: filled("full_like", s, fill_value, d), a, dtype, order, shape
+        )
+    found = like_it("full_like", empty, a, dtype, order, shape)
+    found[...] = fill_value
+    return found
 
 
 def arange(
@@ -187,6 +282,9 @@ def linspace(
 ) -> Array:
     """Return `num` evenly spaced numbers from `start` to `stop` (float64)."""
     as_device(device)
+    if np.ndim(start) or np.ndim(stop):
+        return observe(np.linspace, (start, stop, num, endpoint), {"dtype": dtype})
+    start, stop = (x.item() if isinstance(x, ArrayBase) else x for x in (start, stop))
     if num < 0:
         raise ValueError(f"linspace: number of samples, {num}, must be non-negative")
     div = num - 1 if endpoint else num
@@ -208,9 +306,13 @@ def linspace(
     return LIFTED["floor"](out).astype(wanted) if wanted.kind in "iu" else out.astype(wanted)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = np.float64) -> Array:
+def eye(
+    N: int, M: int | None = None, k: int = 0, dtype: Any = np.float64, *, device: Any = None
+) -> Array:
     """Return ones on diagonal `k`, zeros elsewhere; shape (N, M)."""
-    return from_node(shaping.eye(N, N if M is None else M, k, canonical(dtype, "eye")), False)
+    as_device(device)
+    rows, columns = operator.index(N), operator.index(N if M is None else M)
+    return from_node(shaping.eye(rows, columns, operator.index(k), canonical(dtype, "eye")), False)
 
 
 def identity(n: int, dtype: Any = np.float64) -> Array:
@@ -238,6 +340,9 @@ def meshgrid(
 # ---- views
 
 
+NUMBERS = (bool, int, float, complex)
+
+
 def as_it_is(a: Any) -> Array:
     """Arrays and scalars themselves, what else is array-like as an array."""
     return a if isinstance(a, Array) else asarray(a)
@@ -259,7 +364,9 @@ def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
     @functools.wraps(function)
     def view(a: Any, *args: Any, **options: Any) -> Array:
         a = as_it_is(a)
-        return seen(a, function(shadow(a), *args, **options))
+        own = shadow(a)
+        found = function(own, *args, **options)
+        return a if found is own else seen(a, found)
 
     view.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
     view.__module__ = "lazyarray"
@@ -276,10 +383,24 @@ flipud = on_shadow(np.flipud)
 fliplr = on_shadow(np.fliplr)
 rot90 = on_shadow(np.rot90)
 diagonal = on_shadow(np.diagonal)
-atleast_1d = on_shadow(np.atleast_1d)
-atleast_2d = on_shadow(np.atleast_2d)
-atleast_3d = on_shadow(np.atleast_3d)
 matrix_transpose = on_shadow(np.matrix_transpose)
+
+
+def at_least(function: Callable[..., np.ndarray]) -> Callable[..., Any]:
+    """One of the functions that give several arrays axes."""
+    single = on_shadow(function)
+
+    def views(*arys: Any) -> Any:
+        found = tuple(single(each) for each in arys)
+        return found[0] if len(arys) == 1 else found
+
+    views.__name__ = views.__qualname__ = function.__name__
+    views.__module__ = "lazyarray"
+    views.__doc__ = f"Return views with enough axes; as `numpy.{function.__name__}`."
+    return views
+
+
+atleast_1d, atleast_2d, atleast_3d = map(at_least, (np.atleast_1d, np.atleast_2d, np.atleast_3d))
 
 
 def flip(m: Any, axis: Any = None) -> Array:
@@ -290,13 +411,13 @@ def flip(m: Any, axis: Any = None) -> Array:
     return seen(m, np.flip(shadow(m), axis))
 
 
-def broadcast_to(array: Any, shape: Any) -> Array:
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:
     """Return a read-only view with another shape, in which elements repeat."""
     array = asarray(array)
     return seen(array, np.broadcast_to(_handle.shadow(array), shape))
 
 
-def broadcast_arrays(*args: Any) -> tuple[Array, ...]:
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Array, ...]:
     """Return views of the arrays, broadcast against each other."""
     arrays = [asarray(a) for a in args]
     shape = _ir.broadcast_shapes(*[a.shape for a in arrays])
@@ -305,39 +426,73 @@ def broadcast_arrays(*args: Any) -> tuple[Array, ...]:
 
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
     """Return views of parts along an axis; as `numpy.array_split`."""
-    ary = asarray(ary)
-    return [seen(ary, part) for part in np.array_split(shadow(ary), indices_or_sections, axis)]
+    return parted(np.array_split, ary, indices_or_sections, axis)
 
 
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
     """Return views of parts along an axis; as `numpy.split`."""
+    return parted(np.split, ary, indices_or_sections, axis)
+
+
+def hsplit(ary: Any, indices_or_sections: Any) -> list[Array]:
+    """Return views of parts along the second axis, of a vector along its own."""
+    return parted(np.hsplit, ary, indices_or_sections)
+
+
+def vsplit(ary: Any, indices_or_sections: Any) -> list[Array]:
+    """Return views of parts along the first axis; as `numpy.vsplit`."""
+    return parted(np.vsplit, ary, indices_or_sections)
+
+
+def dsplit(ary: Any, indices_or_sections: Any) -> list[Array]:
+    """Return views of parts along the third axis; as `numpy.dsplit`."""
+    return parted(np.dsplit, ary, indices_or_sections)
+
+
+def parted(function: Any, ary: Any, cuts: Any, *axis: int) -> list[Array]:
+    """Views of the parts that NumPy cuts; an array of indices is read."""
     ary = asarray(ary)
-    return [seen(ary, part) for part in np.split(shadow(ary), indices_or_sections, axis)]
+    if isinstance(cuts, ArrayBase):
+        cuts = _handle.peek_numpy(cuts)
+    return [seen(ary, part) for part in function(shadow(ary), cuts, *axis)]
 
 
 def real(val: Any) -> Array:
-    """Return the real part: a view of complex data."""
-    return as_it_is(val).real
+    """Return the real part: a view of complex data, an array of others as it is."""
+    return val.real if type(val) in NUMBERS else as_it_is(val).real
 
 
 def imag(val: Any) -> Array:
     """Return the imaginary part: a view of complex data."""
-    return as_it_is(val).imag
+    return val.imag if type(val) in NUMBERS else as_it_is(val).imag
 
 
-def copy(a: Any, order: str = "K") -> Array:
+def real_if_close(a: Any, tol: float = 100) -> Array:
+    """Return the real part of complex data whose imaginary part is about zero: reads the elements.
+
+    As `numpy.real_if_close`.
+    """
+    a = asarray(a)
+    if a.dtype.kind != "c":
+        return a
+    if tol > 1:
+        tol = float(np.finfo(a.dtype).eps) * tol
+    close = np.all(np.absolute(_handle.peek_numpy(a).imag) < tol)
+    return a.real if close else a
+
+
+setattr(real_if_close, "runs", "waits")  # noqa: B010  (functions have no such attribute)
+
+
+def copy(a: Any, order: str = "K", subok: bool = False) -> Array:
     """Return a copy."""
     return asarray(a).copy(order)
 
 
-def astype(x: Any, dtype: Any, *, copy: bool = True) -> Array:
+def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
     """Return the elements converted to `dtype`."""
+    as_device(device)
     return asarray(x).astype(dtype, copy=copy)
-
-
-def divmod(x1: Any, x2: Any) -> tuple[Array, Array]:
-    """Return the floor of the quotients and the remainders, element by element."""
-    return LIFTED["floor_divide"](x1, x2), LIFTED["remainder"](x1, x2)
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:

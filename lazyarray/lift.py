@@ -19,7 +19,10 @@ from lazyarray.dtypes import canonical
 from lazyarray.ops import (  # noqa: F401
     activation,
     convolution,
+    counting,
     elementary,
+    fft,
+    host,
     indexing,
     joining,
     linalg,
@@ -27,27 +30,55 @@ from lazyarray.ops import (  # noqa: F401
     nn,
     reduction,
     shaping,
+    solvers,
     sorting,
     statistics,
+    ufuncs,
 )
 from lazyarray.ops.define import Elementwise
 
+from . import ufunc_calls
 from .array import Array, asarray, node
+from .ufunc import FUNCTIONS, TwoResults, array_ufunc, gufunc, product, ufunc
+from .ufunc_calls import check_out
 
 # Composites that work element by element: their results are laid out as those of elementwise ops.
 POINTWISE = {
     "angle", "clip", "elu", "gelu", "isclose", "leaky_relu", "nan_to_num", "relu", "round",
     "sigmoid", "silu", "softplus", "softsign",
 }  # fmt: skip
+PLAIN = {bool, int, float, complex, str, type, type(None)}  # what is structure as it is
+# Reductions write to an `out` of any dtype.
+CASTING = {
+    "sum", "prod", "min", "max", "any", "all", "cumsum", "cumprod", "mean", "std", "var", "nansum",
+    "nanprod", "nanmin", "nanmax", "nanmean", "nanstd", "nanvar",
+}  # fmt: skip
+
+
+ARRAYS = {"pad", "roll"}  # their results without axes are no scalars
 
 
 def lift(op: Any) -> Callable[..., Any]:
     """Return the function on arrays that records `op`."""
+    numpy = getattr(op, "ufunc", None)
+    if isinstance(op, Elementwise) and numpy is not None:
+        return lifted_ufunc(op, numpy, op.name)
+    numpy = getattr(np, getattr(op, "__name__", ""), None)
+    if isinstance(numpy, np.ufunc):
+        return lifted_ufunc(op, numpy, op.__name__)
     if isinstance(op, Elementwise):
         return lifted_elementwise(op)
     if getattr(op, "__name__", None) in POINTWISE:
         return lifted_pointwise(op)
     return lifted_function(op)
+
+
+def lifted_ufunc(op: Any, numpy: np.ufunc, name: str) -> ufunc:
+    """What has a ufunc of NumPy's or SciPy's is one of ours."""
+    kind = product if name == "matmul" else ufunc if numpy.signature is None else gufunc
+    made = kind(numpy, op, name=name, doc=op.__doc__)
+    FUNCTIONS.setdefault(numpy, made)
+    return made
 
 
 def lifted_pointwise(op: Any) -> Callable[..., Any]:
@@ -104,8 +135,11 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         (n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None
     )
 
+    scalar = False if name in ARRAYS else None
+
     # Inspect is slow: calls without fault are seen by what is to follow n positional arguments.
     names = [n for n, p in signature.parameters.items() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    order = [(kinds[n], kinds[n].startswith(("Node", "Sequence[Node]"))) for n in names]
     needed: list[set[str]] = []
     taken: list[set[str]] = []
     for n in range(0 if variadic else len(names) + 1):
@@ -117,18 +151,24 @@ def lifted_function(op: Any) -> Callable[..., Any]:
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
         given = len(args)
         if given < len(needed) and needed[given] <= options.keys() <= taken[given]:
-            args = tuple(as_argument(kinds[key], x) for key, x in zip(names, args, strict=False))
-            options = {key: as_argument(kinds[key], x) for key, x in options.items()}
-            result = as_result(op(*args, **options))
-            return result if out is None else stored(out, result, name)
+            made = [
+                x if type(x) in PLAIN and not array else as_argument(kind, x)
+                for (kind, array), x in zip(order, args, strict=False)
+            ]
+            if options:
+                options = {key: as_argument(kinds[key], x) for key, x in options.items()}
+            found = op(*made, **options)
+            result = from_node(found, scalar) if type(found) is Node else as_result(found)
+            return result if out is None else filled(out, result, name)
         bound = bind(name, signature, args, options)
         for key, value in bound.arguments.items():
             if key == variadic:
                 bound.arguments[key] = tuple(as_argument(kinds[key], part) for part in value)
             else:
                 bound.arguments[key] = as_argument(kinds[key], value)
-        result = as_result(op(*bound.args, **bound.kwargs))
-        return result if out is None else stored(out, result, name)
+        found = op(*bound.args, **bound.kwargs)
+        result = from_node(found, scalar) if type(found) is Node else as_result(found)
+        return result if out is None else filled(out, result, name)
 
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, name, op.__doc__)
@@ -149,7 +189,7 @@ def bind(
 def as_argument(kind: str, value: Any) -> Any:
     """An argument as the op on Nodes wants it."""
     if kind == "Node":
-        return node(value)
+        return to_node(value) if isinstance(value, ArrayBase) else node(value)
     if kind == "Node | None":
         return None if value is None else node(value)
     if kind.startswith("Sequence[Node]"):
@@ -173,12 +213,20 @@ def as_result(found: Any) -> Any:
     return found
 
 
-def stored(out: Any, result: Array, name: str) -> Array:
+def stored(out: Any, result: Array, name: str) -> Any:
     """`result` written to `out`, which is returned."""
-    if not isinstance(out, ArrayBase):
-        raise TypeError(f"{name}: return arrays must be lazyarray arrays, got {type(out).__name__}")
-    _record.store(out, result, name)
-    return out
+    check_out(out, name)
+    return ufunc_calls.stored(out, result, True, "same_kind", name)
+
+
+def filled(out: Any, result: Array, name: str) -> Any:
+    """The same of a function that is no ufunc: the shapes are equal, reductions cast as they like.
+
+    NumPy takes a tuple of one array, too.
+    """
+    out = ufunc_calls.single(out)
+    check_out(out, name)
+    return ufunc_calls.filled(out, result, name, "unsafe" if name in CASTING else "same_kind")
 
 
 def named(function: Any, name: str, doc: str | None) -> Any:
@@ -191,9 +239,10 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 
 # What is no function of arrays: structure, and ops whose front end is another.
 HIDDEN = {
-    "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows",
-    "put_rows", "add_rows", "flat_index", "correlate2d", "conv2d_data_grad", "conv2d_weight_grad",
-    "max_pool2d_grad", "avg_pool2d_grad",
+    "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows", "take_axis",
+    "count_bins", "count_between", "count_mask", "take_masked", "put_masked", "mask_index",
+    "run_flags", "put_rows", "add_rows", "flat_index", "correlate2d", "conv2d_data_grad",
+    "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
 }  # fmt: skip
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh",
@@ -205,8 +254,7 @@ ALIASES = {
 }  # fmt: skip
 METHODS = (
     "sum", "prod", "mean", "var", "std", "min", "max", "argmin", "argmax", "any", "all", "cumsum",
-    "cumprod", "ptp", "dot", "take", "repeat", "clip", "round", "conj", "conjugate", "argsort",
-    "trace",
+    "cumprod", "ptp", "dot", "take", "repeat", "clip", "round", "argsort", "trace",
 )  # fmt: skip
 
 
@@ -215,13 +263,35 @@ def lifted() -> dict[str, Callable[..., Any]]:
     found = {
         name: lift(op)
         for name, op in registry.items()
-        if name not in HIDDEN and not name.startswith(("_", "philox"))
+        if name not in HIDDEN and "." not in name and not name.startswith(("_", "philox"))
     }
     found.update({alias: found[name] for alias, name in ALIASES.items() if name in found})
     return found
 
 
 LIFTED = lifted()
+FUNCTIONS[np.power] = LIFTED["power"]  # type: ignore[assignment]  # not `pow`, which checks nothing
+# Ufuncs that are no op by themselves.
+UFUNCS = {
+    "degrees": ufunc(np.degrees, registry["rad2deg"], doc=registry["rad2deg"].__doc__),
+    "radians": ufunc(np.radians, registry["deg2rad"], doc=registry["deg2rad"].__doc__),
+    "divmod": ufunc(
+        np.divmod,
+        registry["floor_divide"],
+        registry["remainder"],
+        doc="Return the floor of the quotients and the remainders; as `numpy.divmod`.",
+    ),
+    "modf": ufunc(
+        np.modf,
+        ufuncs.fraction,
+        ufuncs.whole_part,
+        doc="Return the parts behind and before the point; as `numpy.modf`.",
+    ),
+    "frexp": TwoResults(np.frexp, "Return mantissas and exponents of two; as `numpy.frexp`."),
+    "isnat": ufunc(np.isnat, ufuncs.isnat, doc="Not defined for the dtypes of lazyarray."),
+}
+FUNCTIONS.update({each.numpy: each for each in UFUNCS.values()})
+Array.__array_ufunc__ = array_ufunc  # type: ignore[method-assign, assignment]
 
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -234,12 +304,6 @@ def method(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def sort_in_place(self: Array, axis: int = -1, kind: Any = None) -> None:
-    """Sort the array's own elements."""
-    self[...] = LIFTED["sort"](self, axis)
-
-
 for _name in METHODS:
     if _name in LIFTED:
         setattr(Array, _name, method(LIFTED[_name]))
-Array.sort = sort_in_place

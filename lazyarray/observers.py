@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle
+from lazyarray import _handle, _ir
+from lazyarray._handle import from_node, to_node
+from lazyarray._ir import registry
 from lazyarray._record import ArrayBase
+from lazyarray.dtypes import BOOL, INTP
+from lazyarray.errors import ShapeError
+from lazyarray.ops import counting, indexing, shaping, sorting
 
-from .array import Array, array, asarray
+from .array import LARGE_MASK, Array, array, asarray, counted, evaluate, node
 from .array import nonzero as indices_of
+from .catalog import CATALOG
+from .hosted import observe
 
 
 def peek(x: Any) -> np.ndarray:
@@ -18,38 +25,164 @@ def peek(x: Any) -> np.ndarray:
     return _handle.peek_numpy(x) if isinstance(x, ArrayBase) else np.asarray(x)
 
 
+# Elements from which these functions run as tasks of their own; below, NumPy is done sooner.
+LARGE = LARGE_MASK
+
+
+def is_large(a: Any) -> bool:
+    """Whether an argument is a large array of ours."""
+    return isinstance(a, ArrayBase) and a.size >= LARGE
+
+
+def flags_of(a: Any) -> Array:
+    """Whether the elements of an array are not zero, in one axis."""
+    return from_node(shaping.ravel(_ir.cast(to_node(a), BOOL)), False)
+
+
+def places(flags: Array) -> Array:
+    """The indices of the true elements of one axis: reads how many they are."""
+    flat, counts, total = counted(flags)
+    return from_node(counting.mask_index(flat, counts, total), False)
+
+
 def nonzero(a: Any) -> tuple[Array, ...]:
     """Return the indices of the elements that are not zero, one int64 array for each axis."""
-    return tuple(array(part) for part in indices_of(asarray(a)))
+    if not (a.ndim if isinstance(a, ArrayBase) else np.ndim(a)):
+        raise ShapeError("nonzero: not for 0-d arrays\n  Use la.atleast_1d(x).nonzero().")
+    if not is_large(a):
+        return tuple(array(part) for part in indices_of(asarray(a)))
+    return unraveled(places(flags_of(a)), a.shape)
+
+
+def unraveled(flat: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """Flat indices taken apart, one array for each axis."""
+    if len(shape) == 1:
+        return (flat,)
+    divide, rest = registry["floor_divide"], registry["remainder"]
+    parts, index = [], to_node(flat)
+    for extent in reversed(shape[1:]):
+        parts.append(from_node(rest(index, extent), False))
+        index = divide(index, extent)
+    return (from_node(index, False), *reversed(parts))
 
 
 def flatnonzero(a: Any) -> Array:
     """Return the flat indices of the elements that are not zero."""
-    return array(np.flatnonzero(peek(a)))
+    return places(flags_of(a)) if is_large(a) else array(np.flatnonzero(peek(a)))
 
 
 def argwhere(a: Any) -> Array:
     """Return the indices of the elements that are not zero, shape (count, ndim)."""
-    return array(np.argwhere(peek(a)))
+    if not is_large(a):
+        return array(np.argwhere(peek(a)))
+    return from_node(registry["stack"]([to_node(part) for part in nonzero(a)], -1), False)
 
 
 def unique(
-    a: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
 ) -> Any:
     """Return the sorted distinct elements, and where they stand; as `numpy.unique`."""
-    # NumPy's stubs list literal flags only.
-    found = np.unique(peek(a), return_index, return_inverse, return_counts)  # type: ignore[call-overload]
-    return tuple(array(part) for part in found) if isinstance(found, tuple) else array(found)
+    if not is_large(ar) or axis is not None or not equal_nan:
+        return observe(
+            np.unique,
+            (ar, return_index, return_inverse, return_counts, axis),
+            {"equal_nan": equal_nan, "sorted": sorted},
+        )
+    flat = shaping.ravel(to_node(ar))
+    order = None
+    if return_index or return_inverse:
+        order = from_node(sorting.argsort(flat), False)
+        rising = from_node(indexing.take_rows(flat, to_node(order)), False)
+    else:
+        rising = from_node(sorting.sort(flat), False)
+    flags = from_node(counting.run_flags(to_node(rising)), False)
+    mask, counts, total = counted(flags)
+
+    def firsts(of: Array) -> Array:
+        return from_node(counting.take_masked(to_node(of), mask, counts, total), False)
+
+    found = [firsts(rising)]
+    if return_index:
+        assert order is not None
+        found.append(firsts(order))
+    if return_inverse:
+        assert order is not None
+        ranks = registry["cumsum"](_ir.cast(mask, INTP)) - 1
+        inverse = counting.put_each(flat.shape, to_node(order), ranks)
+        found.append(from_node(shaping.reshape(inverse, ar.shape), False))
+    if return_counts:
+        starts = from_node(counting.mask_index(mask, counts, total), False)
+        end = shaping.full((1,), flat.size, INTP)
+        ends = registry["concatenate"]([to_node(starts[1:]), end])
+        found.append(from_node(ends - to_node(starts), False))
+    return found[0] if len(found) == 1 else tuple(found)
 
 
-def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Array:
+def extremes(x: Any) -> tuple[Any, Any]:
+    """The least and the greatest element, computed together."""
+    low, high = x.min(), x.max()
+    evaluate(low, high)
+    return low.item(), high.item()
+
+
+def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Array:
     """Count how often each non-negative integer occurs; as `numpy.bincount`."""
-    return array(np.bincount(peek(x), None if weights is None else peek(weights), minlength))
+    if is_large(x) and x.ndim == 1 and np.can_cast(x.dtype, INTP) and minlength >= 0:
+        low, high = extremes(x)
+        if low >= 0 and (weights is None or np.shape(weights) == x.shape):
+            bins = max(int(high) + 1, minlength)
+            if weights is None:
+                return from_node(counting.count_bins(to_node(x), bins), False)
+            weights = node(weights)
+            if np.can_cast(weights.dtype, np.float64):
+                zeros = shaping.full((bins,), 0, np.dtype(np.float64))
+                index = _ir.cast(to_node(x), INTP)
+                return from_node(indexing.add_rows(zeros, index, weights), False)
+    found = observe(np.bincount, (x, weights, minlength), {})
+    return asarray(found)
 
 
-def searchsorted(a: Any, v: Any, side: Literal["left", "right"] = "left") -> Array:
-    """Return where elements of `v` would be inserted into sorted `a`."""
-    return array(np.searchsorted(peek(a), peek(v), side))
+# Integers up to here are float64 numbers.
+EXACT = 2**53
+
+
+def histogram(
+    a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
+) -> tuple[Any, Any]:
+    """Count elements between edges; as `numpy.histogram`.
+
+    Large arrays are counted by all workers; the edges are those of NumPy.
+    """
+    uniform = isinstance(bins, int | np.integer) and not isinstance(bins, bool)
+    edges = None
+    if is_large(a) and weights is None and a.dtype.kind in "iuf":
+        if uniform:
+            sample = np.zeros(0, a.dtype) if range is not None else np.array(extremes(a), a.dtype)
+            edges = np.histogram_bin_edges(sample, bins, range)
+        elif not isinstance(bins, str):
+            edges = np.histogram_bin_edges(np.zeros(0, a.dtype), peek(bins), range)
+        if edges is not None and (edges.dtype.kind not in "iuf" or not fits_double(edges)):
+            edges = None
+    if edges is None:
+        return CATALOG["histogram"](a, bins, range, density, weights)
+    wide = node(edges.astype(np.float64))
+    counts = from_node(counting.count_between(to_node(a), wide, uniform), False)
+    if density:
+        counts = counts / array(np.diff(edges).astype(np.float64)) / counts.sum()
+    return counts, array(edges)
+
+
+def fits_double(edges: np.ndarray) -> bool:
+    """Whether edges are float64 numbers, and at least two."""
+    exact = edges.dtype.kind == "f" or not edges.size or abs(edges).max() <= EXACT
+    return bool(edges.size > 1 and exact)
 
 
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
@@ -62,11 +195,3 @@ def allclose(
 ) -> bool:
     """Say whether two arrays are equal within ``atol + rtol * abs(b)``."""
     return bool(np.allclose(peek(a), peek(b), rtol, atol, equal_nan))
-
-
-def nonzero_method(self: Array) -> tuple[Array, ...]:
-    """Return the indices of the elements that are not zero, one int64 array for each axis."""
-    return nonzero(self)
-
-
-Array.nonzero = nonzero_method

@@ -21,6 +21,9 @@ os.environ.setdefault("LAZYARRAY_TIER", "0")
 # Every pass of lowering is checked to leave a well-formed graph.
 os.environ.setdefault("LAZYARRAY_DEBUG", "1")
 
+# A test of many programs runs all of them from one line.
+os.environ.setdefault("LAZYARRAY_VARIANTS", "0")
+
 # A shell that starts jobs in the background has them ignore SIGINT; tests send it, to children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

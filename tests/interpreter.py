@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from lazyarray._ir import Node
 
-from lazyarray import _loops
+from lazyarray import _loops, _order
 
 CONST, PLACEHOLDER = 2, 3
 ELEMENTWISE, VIEW, UPDATE, NATIVE, EMPTY = 1, 2, 3, 4, 5
@@ -127,9 +127,12 @@ def native(node: Node, inputs: list[np.ndarray]) -> Any:
     if op.factory is not None:
         types = [n.type for n in node.inputs]
         kernel = op.factory(types, node.type, [None] * len(types), **attributes)
-        kernel.call(*operands, out)
+        if isinstance(kernel, list):
+            _order.run_stages(kernel, *operands, out)
+        else:
+            kernel.call(*operands, out)
     else:
-        op.function(np, *operands, out, **attributes)
+        op.function(np, *operands, out=out, **attributes)
     return out
 
 

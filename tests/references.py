@@ -155,6 +155,12 @@ def put_rows(base, idx, values) -> np.ndarray:
     return out
 
 
+def put_masked(base, mask, counts, values) -> np.ndarray:
+    out = base.copy()
+    out[mask] = values
+    return out
+
+
 def add_rows(base, idx, values) -> np.ndarray:
     out = base.copy()
     np.add.at(out, idx, values)
@@ -169,3 +175,9 @@ def put_along_axis(x, indices, values, axis=-1) -> np.ndarray:
 
 def one_hot(indices, depth, dtype=np.float32) -> np.ndarray:
     return (indices[..., None] == np.arange(depth)).astype(dtype)
+
+
+def maximum_at(base, idx, values, ufunc=None) -> np.ndarray:
+    out = base.copy()
+    np.maximum.at(out, idx, values)
+    return out

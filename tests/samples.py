@@ -17,6 +17,8 @@ import references
 from scipy import special
 
 from lazyarray import _ir
+from lazyarray.ops import linalg
+from lazyarray.ops.host import Result
 
 # Where values lie: an interval for floating inputs (both parts of complex ones), and one for
 # integers. Distinct multiples of a step, shuffled, keep central differences away from ties and
@@ -96,6 +98,9 @@ NONZERO = Values(make=lambda rng, shape: rng.choice([-5, -4, -3, -2, -1, 1, 2, 3
 INDEX = Values(int_low=0, int_high=2, dtype="int64")
 BITS = Values(int_low=-128, int_high=127)
 MASK = Values(dtype="bool")
+RISING_ROW = Values(make=lambda rng, shape: np.sort(rng.integers(0, 4, shape)))
+TRUE = Values(make=lambda rng, shape: np.ones(shape), dtype="bool")
+THREE = Values(make=lambda rng, shape: np.full(shape, 3), dtype="int64")
 
 SHAPE = (3, 4)
 ONE = (SHAPE,)
@@ -737,7 +742,91 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(((3, 4),), attributes={"n": n, "axis": axis}, gradient=(0,))
         for n, axis in ((1, -1), (2, 0), (0, 0), (5, 1))
     ],
+    # ---- searching, counting and masks
+    "searchsorted": [
+        Sample(
+            ((7,), shape),
+            (RISING_ROW, TIE),
+            {"side": side},
+        )
+        for side in ("left", "right")
+        for shape in ((), (40,), (2, 3))
+    ],
+    "count_bins": [
+        Sample(
+            ((50,),),
+            INDEX,
+            {"bins": 4},
+            lambda x, bins: np.bincount(x, minlength=bins),
+            kinds="i",
+            arrays=False,
+        )
+    ],
+    "count_between": [
+        Sample(
+            ((50,), (4,)),
+            (PLAIN, Values(make=lambda rng, shape: np.linspace(-1, 1, 4), dtype="float64")),
+            {"uniform": uniform},
+            lambda x, edges, uniform: np.histogram(x, edges)[0],
+            kinds="iuf",
+            arrays=False,
+        )
+        for uniform in (False, True)
+    ],
+    "count_mask": [Sample(((50,),), MASK, {}, lambda x: np.array([x.sum()]), arrays=False)],
+    "take_masked": [
+        Sample(
+            ((3, 2), (3,), (1,)),
+            (PLAIN, TRUE, THREE),
+            {"total": 3},
+            lambda x, mask, counts, total: x[mask],
+            gradient=(0,),
+            complex_gradient=True,
+            arrays=False,
+        )
+    ],
+    "put_masked": [
+        Sample(
+            ((3, 2), (3,), (1,), (3, 2)),
+            (PLAIN, TRUE, THREE, PLAIN),
+            reference=references.put_masked,
+            gradient=(0, 3),
+            complex_gradient=True,
+            arrays=False,
+        )
+    ],
+    "mask_index": [
+        Sample(
+            ((3,), (1,)),
+            (TRUE, THREE),
+            {"total": 3},
+            lambda mask, counts, total: np.flatnonzero(mask),
+            arrays=False,
+        )
+    ],
+    "run_flags": [
+        Sample(
+            ((9,),),
+            RISING_ROW,
+            {},
+            lambda x: np.append(True, x[1:] != x[:-1]),
+            arrays=False,
+        )
+    ],
     # ---- indexing
+    "take_axis": [
+        Sample(
+            ((2, 3, 2), (5,)),
+            (PLAIN, INDEX),
+            {"axis": axis},
+            lambda x, i, axis: np.take(x, i % x.shape[axis], axis),
+            call=lambda op, x, i, axis: op(x, _ir.registry["remainder"](i, x.shape[axis]), axis),
+            gradient=(0,),
+            complex_gradient=True,
+            arrays=False,
+        )
+        for axis in (0, 1, 2)
+    ],
     "take_rows": [
         Sample(
             ((3, 2, 2), (5,)),
@@ -815,6 +904,7 @@ SAMPLES: dict[str, list[Sample]] = {
             {"axis": axis},
             references.put_along_axis,
             gradient=(0, 2),
+            arrays=False,  # there it writes to its argument
         )
         for shapes, axis in ((((3, 4), (3, 5), (3, 5)), 1), (((3, 4), (2, 4), ()), 0))
     ],
@@ -865,6 +955,35 @@ SAMPLES: dict[str, list[Sample]] = {
     "vdot": [
         Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
         for shapes in (((4,), (4,)), ((2, 3), (3, 2)))
+    ],
+    "spacing": unary(APART),
+    "matvec": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes in (((3, 4), (4,)), ((2, 3, 4), (2, 1, 4)))
+    ],
+    "vecmat": [
+        Sample(shapes, gradient=(0, 1), complex_gradient=True, **ROUNDED)
+        for shapes in (((4,), (4, 3)), ((2, 1, 4), (2, 4, 3)))
+    ],
+    "_ufunc_method": [
+        Sample(
+            ((3, 4),),
+            call=lambda op, x: op(
+                np.subtract, "reduce", 0, (("axis", 0),), Result((4,), x.dtype), (x,)
+            ),
+            reference=lambda x: np.subtract.reduce(x, axis=0),
+            arrays=False,
+            kinds="f",
+        )
+    ],
+    "_ufunc_at": [
+        Sample(
+            ((3, 2), (5,), (5, 2)),
+            (PLAIN, INDEX, PLAIN),
+            {"ufunc": np.maximum},
+            reference=references.maximum_at,
+            arrays=False,
+        )
     ],
     "vecdot": [
         Sample(shapes, attributes={"axis": axis}, gradient=(0, 1), complex_gradient=True, **ROUNDED)
@@ -1095,3 +1214,215 @@ SAMPLES: dict[str, list[Sample]] = {
         for shapes in (((3, 4), (3, 4)), ((3,), (3,)), ((2, 3, 4), (2, 3, 4)))
     ],
 }
+
+
+# ---- what NumPy computes
+
+
+def regular(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Matrices with singular values well apart and far from 0."""
+    rows, columns = shape[-2:]
+    steps = np.arange(1.0, min(rows, columns) + 1)
+    left, _ = np.linalg.qr(rng.normal(size=(*shape[:-2], rows, len(steps))))
+    right, _ = np.linalg.qr(rng.normal(size=(*shape[:-2], columns, len(steps))))
+    return (left * steps) @ np.swapaxes(right, -1, -2)
+
+
+REGULAR = Values(make=regular)
+DOMINANT = Values(make=lambda rng, shape: rng.integers(1, 5, shape) + 9 * np.eye(shape[-1]))
+VECTOR = Values(-1.0, 1.0)
+
+
+def positive_definite(a: Any) -> Any:
+    """``a @ a.conj().T``, of Nodes or arrays."""
+    if isinstance(a, np.ndarray):
+        if a.dtype == np.float16 or a.dtype.kind in "biu":
+            raise TypeError("made for LAPACK's dtypes")
+        return a @ np.swapaxes(a.conj(), -1, -2)
+    return _ir.operators["matmul"](a, linalg.adjoint(a))
+
+
+def selfadjoint(a: Any) -> Any:
+    """``a + a.conj().T``, of Nodes or arrays."""
+    if isinstance(a, np.ndarray):
+        return a + np.swapaxes(a.conj(), -1, -2)
+    return a + linalg.adjoint(a)
+
+
+def matrices(
+    name: str,
+    *shapes: tuple[int, ...],
+    made: Callable[[Any], Any] | None = None,
+    values: Values = REGULAR,
+    **options: Any,
+) -> list[Sample]:
+    """Samples of a function of `numpy.linalg` of one matrix, or of a stack of them."""
+    function = getattr(np.linalg, name)
+    prepare = made or (lambda a: a)
+    options = {"gradient": (0,), "kinds": "f", **ROUNDED, **options}
+    return [
+        Sample(
+            (shape,),
+            values,
+            reference=lambda a, **attributes: function(prepare(a), **attributes),
+            call=lambda op, a, **attributes: op(prepare(a), **attributes),
+            arrays=False,
+            **options,
+        )
+        for shape in shapes or ((2, 3, 3),)
+    ]
+
+
+def transformed(reference: Callable[..., Any], real: bool, *cases: Any) -> list[Sample]:
+    """Samples of a Fourier transform: (shape, extents, axes, norm)."""
+    return [
+        Sample(
+            (shape,),
+            PLAIN,
+            {"s": s, "axes": axes, "norm": norm},
+            reference,
+            gradient=(0,),
+            complex_gradient=not real,
+            kinds="biuf" if real else "biufc",
+            arrays=False,
+            **ROUNDED,
+        )
+        for shape, s, axes, norm in cases
+    ]
+
+
+def taken(reference: Callable[..., Any], *cases: Any, **options: Any) -> list[Sample]:
+    """Samples of a function that NumPy computes: (shapes, values, attributes)."""
+    return [
+        Sample(shapes, values, attributes, reference, **options)
+        for shapes, values, attributes in cases
+    ]
+
+
+FFT_CASES = (
+    ((3, 4), (4,), (1,), "backward"),
+    ((3, 4), (5, 3), (0, 1), "ortho"),
+    ((3, 6), (2, 6), (0, 1), "forward"),
+    ((2, 3, 4), (3, 5), (1, 2), "backward"),
+)
+RISING = Values(make=lambda rng, shape: np.linspace(-1.5, 1.5, shape[0]) + 0.01 * rng.random(shape))
+BYTES = Values(int_low=0, int_high=255, dtype="uint8")
+
+SAMPLES |= {
+    "linalg.inv": [
+        *matrices("inv", complex_gradient=True, kinds="fc"),
+        *matrices("inv", (1, 3, 3), values=DOMINANT,
+                  kinds="iu", gradient=()),
+    ],
+    "linalg.solve": [
+        Sample(
+            shapes,
+            (REGULAR, PLAIN),
+            reference=np.linalg.solve,
+            gradient=(0, 1),
+            complex_gradient=True,
+            kinds="fc",
+            arrays=False,
+            **ROUNDED,
+        )
+        for shapes in (((1, 3, 3), (3, 2)), ((2, 3, 3), (2, 3, 2)), ((2, 3, 3), (3,)))
+    ],
+    "linalg.det": matrices("det", complex_gradient=True, kinds="fc"),
+    "linalg.slogdet": matrices("slogdet", complex_gradient=True, kinds="fc", offset=64),
+    "linalg.cholesky": [
+        *matrices("cholesky", made=positive_definite, complex_gradient=True, kinds="fc"),
+        *matrices("cholesky", (1, 3, 3), made=positive_definite, attributes={"upper": True}),
+    ],
+    "linalg.eigvalsh": matrices("eigvalsh", made=selfadjoint, complex_gradient=True, kinds="fc"),
+    "linalg.eigh": [
+        *matrices("eigh", made=selfadjoint, offset=256),
+        *matrices("eigh", (3, 3), made=selfadjoint, attributes={"UPLO": "U"}, offset=256),
+    ],
+    "linalg.svd": [
+        *matrices("svd", (3, 3), (2, 3, 2), (2, 4), attributes={"full_matrices": False},
+                  offset=256),
+        *matrices("svd", (3, 3), (4, 2), attributes={"compute_uv": False}, complex_gradient=True),
+        *matrices("svd", (3, 2), gradient=(), offset=256),
+    ],
+    "linalg.qr": [
+        *matrices("qr", (2, 4, 3), values=PLAIN, complex_gradient=True, kinds="fc", offset=64),
+        *matrices("qr", (3, 3), offset=64),
+        *matrices("qr", (4, 3), attributes={"mode": "r"}, offset=64),
+        *matrices("qr", (3, 4), attributes={"mode": "complete"}, gradient=(), offset=64),
+        *matrices("qr", (4, 3), attributes={"mode": "raw"}, gradient=(), offset=64),
+    ],
+    "linalg.pinv": matrices("pinv", (3, 3), (2, 4, 2), (2, 4), complex_gradient=True, kinds="fc"),
+    "linalg.matrix_rank": matrices("matrix_rank", gradient=()),
+    "linalg.cond": matrices("cond", gradient=()),
+    "fft.c2c": transformed(np.fft.fftn, False, *FFT_CASES),
+    "fft.inverse": transformed(np.fft.ifftn, False, *FFT_CASES),
+    "fft.r2c": transformed(np.fft.rfftn, True, *FFT_CASES),
+    "fft.c2r": transformed(np.fft.irfftn, False, *FFT_CASES),
+    "interp": taken(
+        np.interp,
+        (((3, 4), (5,), (5,)), (APART, RISING, PLAIN), {}),
+        (((4,), (5,), (5,)), (APART, RISING, PLAIN), {"left": 0.0}),
+        kinds="f",
+        gradient=(0, 2),
+    ),
+    **{
+        name: taken(
+            getattr(np, name),
+            *(
+                (shapes, PLAIN, {"mode": mode})
+                for mode in ("full", "same", "valid")
+                for shapes in (((5,), (3,)), ((2,), (6,)), ((4,), (4,)))
+            ),
+            gradient=(0, 1),
+            complex_gradient=True,
+            **ROUNDED,
+        )
+        for name in ("convolve", "correlate")
+    },
+    "digitize": taken(np.digitize, (((3, 4), (5,)), (PLAIN, RISING), {}), kinds="f"),
+    "lexsort": [Sample(TWO, TIE, {}, stacked(np.lexsort), listed, kinds="biuf")],
+    "partition": taken(np.partition, (ONE, APART, {"kth": 1}), (ONE, APART, {"kth": 2, "axis": 0})),
+    "argpartition": taken(np.argpartition, (ONE, APART, {"kth": 1})),
+    "median": taken(
+        np.median,
+        (ONE, APART, {}),
+        (ONE, APART, {"axis": 1, "keepdims": True}),
+        (((2, 3, 3),), APART, {"axis": (0, 2)}),
+        kinds="iuf",
+        gradient=(0,),
+    ),
+    "nanmedian": taken(np.nanmedian, (ONE, APART, {}), (ONE, HOLES, {"axis": 1}), kinds="f"),
+    **{
+        name: taken(
+            getattr(np, name),
+            (ONE, APART, {"q": 0.3}),
+            (ONE, APART, {"q": (0.1, 0.6), "axis": 1}),
+            (((2, 3, 3),), APART, {"q": 0.9, "axis": (0, 2), "keepdims": True}),
+            kinds="iuf",
+            gradient=() if "nan" in name else (0,),
+        )
+        for name in ("percentile", "quantile", "nanpercentile", "nanquantile")
+    },
+    **{
+        name: taken(getattr(np, name), (ONE, HOLES, {"axis": 1}), (ONE, APART, {}), kinds="f")
+        for name in ("nanargmax", "nanargmin")
+    },
+    "i0": taken(np.i0, (ONE, PLAIN, {}), kinds="biuf", ulp=4),
+    "isin": taken(np.isin, (((3, 4), (5,)), TIE, {})),
+    "packbits": taken(np.packbits, (ONE, BITS, {}), (ONE, BITS, {"axis": 0}), kinds="biu"),
+    "unpackbits": taken(np.unpackbits, (ONE, BYTES, {}), (ONE, BYTES, {"axis": 1, "count": 5})),
+    "choose": [
+        Sample((SHAPE, SHAPE, (4,)),
+               (Values(int_low=0, int_high=1, dtype="int64"), PLAIN, PLAIN), {},
+               lambda i, *parts: np.choose(i, parts), lambda op, i, *parts: op(i, parts)),
+    ],
+    "unravel_index": taken(
+        np.unravel_index, (ONE, INDEX, {"shape": (2, 2)}), arrays=False, kinds="i"
+    ),
+    "ravel_multi_index": [
+        Sample(TWO, INDEX, {"dims": (3, 4)}, lambda i, j, dims: np.ravel_multi_index((i, j), dims),
+               listed, arrays=False, kinds="i"),
+    ],
+    "histogram": taken(np.histogram, (ONE, PLAIN, {}), (((20,),), PLAIN, {"bins": 4}), kinds="iuf"),
+    "histogram_bin_edges": taken(np.histogram_bin_edges, (ONE, PLAIN, {"bins": 4}), kinds="iuf"),
+}  # fmt: skip

@@ -111,8 +111,8 @@ def test_bad_arguments():
         la.zeros((1 << 40, 1 << 8)).wait()
     with pytest.raises(ValueError):
         la.zeros((1 << 40, 1 << 40))
-    with pytest.raises(TypeError, match=r"la\.array"):
-        la.Array([1, 2])
+    with pytest.raises(TypeError):
+        la.Array()
 
 
 @pytest.mark.parametrize("name", ["zeros", "ones", "empty", "full", "zeros_like", "ones_like",
@@ -316,19 +316,12 @@ def test_ufuncs():
         np.add(x, 0.5, out=np.zeros(3, int))
     with pytest.raises(ValueError, match="non-broadcastable output"):
         n += la.ones((1, 3))
-    for unsupported in (
-        lambda: np.add.reduce(x),
-        lambda: np.add(x, x, where=np.ones(3, bool)),
-        lambda: np.frexp(x),
-    ):
-        with pytest.raises(TypeError):
-            unsupported()
     same(np.matmul(np.ones((2, 3)).T, la.ones((2, 3))), np.ones((3, 3)) * 2)
 
 
-def test_functions_of_numpy_convert():
+def test_functions_of_numpy_are_ours():
     x = la.arange(6.0).reshape(2, 3)
-    assert isinstance(np.concatenate([x, x]), np.ndarray)
+    assert isinstance(np.concatenate([x, x]), la.Array)
     assert np.mean(np.asarray(x)) == 2.5
     np.testing.assert_allclose(x, np.arange(6.0).reshape(2, 3))
     assert np.array(x, dtype="int32").dtype == np.int32
@@ -586,7 +579,7 @@ def test_attributes(dtype):
     for name in ("shape", "ndim", "size", "itemsize", "nbytes", "strides", "dtype"):
         assert getattr(x, name) == getattr(n, name)
     assert x.flags.f_contiguous
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError):  # it would need a copy
         x.shape = (6,)
 
 
@@ -655,9 +648,9 @@ def test_messages_say_what_came():
     (lambda x: x.sum(nope=1), "sum() got an unexpected keyword argument 'nope'"),
     (lambda x: la.clip(x, nope=1), "clip() got an unexpected keyword argument 'nope'"),
     (lambda x: la.exp(x, nope=1), "exp() got an unexpected keyword argument 'nope'"),
-    (lambda x: la.matmul(x), "matmul() missing a required argument: "),
+    (lambda x: la.matmul(x), "matmul() takes from 2 to 3 positional arguments but 1 were given"),
     (lambda x: la.sum(x, a=x), "sum() got multiple values for argument 'a'"),
-    (lambda x: la.sort(*[x] * 9), "sort() got too many positional arguments"),
+    (lambda x: la.sort(*[x] * 9), "sort() takes from 1 to 4 positional arguments but 9 were given"),
 ])  # fmt: skip
 def test_wrong_arguments_name_the_function(call, text):
     with pytest.raises(TypeError, match="^" + re.escape(text)):
@@ -691,12 +684,16 @@ def test_where_does_not_wrap():
         la.where(la.array(x) > 0, la.array(x), 300)
 
 
-def test_out_is_an_array():
-    n = np.zeros(3)
-    with pytest.raises(TypeError, match="ndarray"):
-        la.add(la.ones(3), 1, out=n)
-    np.add(la.ones(3), 1, out=n)
+def test_out_is_any_array():
+    n, x = np.zeros(3), la.zeros(3)
+    for call in (la.sum, la.max):
+        for out in (n, x):
+            assert call(la.ones((2, 3)) * 2, 0, out=out) is out
     assert n.tolist() == [2, 2, 2]
+    assert x.tolist() == [2, 2, 2]
+    for out in (3.0, [0.0] * 3, la.zeros(3)[0]):
+        with pytest.raises(TypeError, match="arrays"):
+            la.sum(la.ones((2, 3)), 0, out=out)
 
 
 # ---- observers

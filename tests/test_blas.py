@@ -441,7 +441,7 @@ print(before == threads(ours.__file__), threads(theirs.__file__) in (1, None))
 
 @pytest.mark.parametrize("char", "fd")
 def test_long_sums_stay_accurate(char):
-    # One chain could err by k eps / 2; pieces of 112 err by about (112 + k / 112) eps.
+    # One chain could err by k eps / 2; pieces of 128 err by about (128 + k / 128) eps.
     k = 100_000
     a, b = np.full((2, k), 0.1, char), np.full((k, 3), 0.7, char)
     exact = float(a[0, 0]) * float(b[0, 0]) * k

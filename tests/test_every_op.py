@@ -20,8 +20,9 @@ from lazyarray.dtypes import SUPPORTED
 for module in pkgutil.iter_modules(lazyarray.ops.__path__):
     importlib.import_module(f"lazyarray.ops.{module.name}")
 
-# Nodes that the array layer makes itself; what they do is tested through views and writes.
-STRUCTURE = {"view", "update", "place", "empty"}
+# Nodes that the array layer makes itself; what they do is tested through views and writes, and
+# draws in test_random_streams.py and test_random_lazy.py.
+STRUCTURE = {"view", "update", "place", "empty", "_draw_bytes", "_drawn"}
 NAMES = sorted(SAMPLES)
 STEP = 1e-6  # of central differences
 

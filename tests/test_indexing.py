@@ -225,5 +225,5 @@ def test_rows_behind_an_inner_axis_are_read_without_turning_the_array():
     x = leaf(np.zeros((5, 6, 7)), values)
     node = indexing.take(x, leaf(np.array([0, 5]), values), 1)
     rows = node.inputs[0] if node.op.name == "view" else node
-    assert rows.op is indexing.take_rows
-    assert rows.inputs[0].shape == (30, 7)
+    assert rows.op is indexing.take_axis
+    assert rows.inputs[0].shape == (5, 6, 7)

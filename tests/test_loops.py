@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -213,6 +214,28 @@ def test_pieces_may_begin_anywhere():
         out[...] = 0
         kernel.call_spans([(77, 61 * 4), (0, 1), (61 * 4, 61 * 203), (1, 77)], x, out)
         assert same_bits(out, expected)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 16, 17])
+def test_rows_of_a_few_elements(width):
+    """Copied row by row, whatever the piece begins with."""
+    rng = np.random.default_rng(width)
+    for dtype in (np.uint8, np.float16, np.float32, np.float64, np.complex128):
+        whole = sample(rng, np.dtype(dtype), (6, 301, 2 * width))
+        narrow = sample(rng, np.dtype(dtype), (6, 301, 1))
+        views = whole[:, :, ::2], whole[:, ::-1, width - 1 :: -1], whole[1:, ::3, :width]
+        for x in (*views, np.broadcast_to(narrow, (6, 301, width))):
+            w = x.itemsize
+            out = np.empty(x.shape, x.dtype)
+            copy = _loops.elementwise(x.shape, [(0, x.strides, w)], [(0, out.strides, w)], [w], [])
+            for pieces in (1, 3):
+                out[...] = 0
+                copy.call(x, out, pieces=pieces, seed=pieces)
+                assert same_bits(out, np.ascontiguousarray(x))
+            out[...] = 0
+            cuts = [0, 1, width + 1, out.size // 3, out.size]
+            copy.call_spans(list(pairwise(cuts)), x, out)
+            assert same_bits(out, np.ascontiguousarray(x))
 
 
 def test_program_in_place_and_registers_used_again():

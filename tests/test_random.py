@@ -110,8 +110,8 @@ def test_without_a_seed_processes_differ():
 
 def test_bad_arguments():
     for call, message in (
-        (lambda: la.random.seed(-1), "at least 0"),
-        (lambda: la.random.seed(1.5), "at least 0"),
+        (lambda: la.random.fast.seed(-1), "at least 0"),
+        (lambda: la.random.fast.seed(1.5), "at least 0"),
         (lambda: Keyed(0).uniform(size=(2, -1)), "negative extent"),
         (lambda: Keyed(0).integers(3, 3), "not below"),
         (lambda: Keyed(0).bernoulli(1.5), "not a probability"),

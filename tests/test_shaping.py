@@ -91,7 +91,7 @@ BAD = [
     ("diagonal", ((3, 3), 0, 1, 1), ShapeError, "the same"),
     ("rot90", ((3, 3), 1, (0, 0)), ShapeError, "the same"),
     ("sliding_window_view", ((3,), 4), ShapeError, "larger than shape"),
-    ("tril", ((3,),), ShapeError, "at least two dimensions"),
+    ("tril", ((),), ShapeError, "at least one dimension"),
     ("diag", ((2, 2, 2),), ShapeError, "one or two dimensions"),
     ("split", ((5,), 2), ShapeError, "does not divide into 2 equal parts"),
     ("array_split", ((5,), 0), OptionError, "must be positive"),

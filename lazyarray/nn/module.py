@@ -71,8 +71,8 @@ class Module:
         -----
         Calls give the same bits as without. As under `la.jit`, what `forward` does besides
         computing on arrays (printing, counting) happens when it is recorded; a `forward` that looks
-        at values, and a call whose result is recorded for a gradient, is recorded every time. Apply
-        `la.jit` to a whole training step instead.
+        at values is recorded every time. Inside `record()` a call's operations are recorded again,
+        without Python; `la.jit` on a whole training step spares that, too.
         """
         if active:
             self.__dict__["_jitted"] = jit(self.forward)

@@ -51,11 +51,16 @@ class Elementwise(Differentiable, ElementwiseOp):
     ) -> None:
         super().__init__(name, nin, fallible=fallible, **options)
         self.loop_name = loop
+        self.loops: dict[tuple[np.dtype, ...], Any] = {}  # found so far
 
     def loop(self, wanted: Sequence[np.dtype], result: np.dtype) -> Any:
         """Return the inner loop for these dtypes, or None."""
-        source = self.loop_name if self.loop_name is not None else self.ufunc
-        return _loops.find_loop(source, (*wanted, result))
+        dtypes = (*wanted, result)
+        found = self.loops.get(dtypes)
+        if found is None:
+            source = self.loop_name if self.loop_name is not None else self.ufunc
+            found = self.loops[dtypes] = _loops.find_loop(source, dtypes)
+        return found
 
     def check(self, wanted: Sequence[np.dtype], result: np.dtype) -> None:
         """Raise DTypeError unless there is a loop."""

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
-from scipy.special import _ufuncs as special_ufuncs
+from scipy.special import _ufuncs as special  # with SCIPY_ARRAY_API, the public ones are no ufuncs
 
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, cast, operators
@@ -287,14 +286,14 @@ gammaln = unary(
     special.gammaln, "Logarithm of the magnitude of the gamma function of `x`.", FLOAT, CEPHES
 )
 digamma = unary(
-    special.digamma,
+    special.psi,
     "Derivative of the logarithm of the gamma function of `x`.",
     FLOAT,
     CEPHES,
     name="digamma",
 )
 zeta = binary(
-    special_ufuncs._zeta,
+    special._zeta,
     "Hurwitz's zeta function: the sum of ``(k + x2)**-x1`` over k from 0.",
     FLOAT,
     CEPHES,

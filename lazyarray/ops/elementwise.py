@@ -336,6 +336,13 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Node:
     DTypeError, ShapeError
         Where NumPy raises TypeError and ValueError.
     """
+    if type(a) is Node and a.dtype.kind in "iu":
+        # As in NumPy: Python ints beyond the dtype's range set no limit.
+        bounds = np.iinfo(a.dtype)
+        if type(a_min) is int and a_min <= bounds.min:
+            a_min = None
+        if type(a_max) is int and a_max >= bounds.max:
+            a_max = None
     if a_min is not None:
         a = maximum(a, a_min)
     if a_max is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import lazyarray._order as _order
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, registry
 from lazyarray.dtypes import INTP, canonical
@@ -29,6 +30,7 @@ from .shaping import (
     positions,
     ravel,
     reshape,
+    transpose,
 )
 
 # ---- rows by index
@@ -73,6 +75,41 @@ def _(inputs: Any, out: Any, layouts: Any) -> Any:
 @take_rows.vjp
 def _(g: Node, y: Node, x: Node, idx: Node) -> Any:
     return add_rows(full(x.shape, 0, x.dtype), idx, g), None
+
+
+@arrayop(dear=False)
+def take_axis(x: Node, idx: Node, axis: int) -> Any:
+    """Elements of `x` along an axis, by index.
+
+    Parameters
+    ----------
+    x : array, any shape
+    idx : array, shape (m,), int64
+        Known to be in bounds: see `flat_index`.
+    axis : int
+
+    Returns
+    -------
+    array, the shape of `x` with extent m along `axis`
+    """
+    fits = 0 <= axis < x.ndim and idx.ndim == 1 and idx.dtype is INTP
+    require(fits, ShapeError, "take_axis", f"axis {axis} of {x.shape} by index {idx.shape}")
+    return (x, idx), (*x.shape[:axis], *idx.shape, *x.shape[axis + 1 :]), x.dtype, {"axis": axis}
+
+
+@take_axis.native
+def _(inputs: Any, out: Any, layouts: Any, axis: int) -> Any:
+    shape = inputs[0].shape
+    row = math.prod(shape[axis + 1 :]) * out.itemsize
+    return _order.take_axis(math.prod(shape[:axis]), shape[axis], inputs[1].shape[0], row)
+
+
+@take_axis.vjp
+def _(g: Node, y: Node, x: Node, idx: Node, axis: int) -> Any:
+    order = (axis, *(i for i in range(x.ndim) if i != axis))
+    front = tuple(x.shape[i] for i in order)
+    summed = add_rows(full(front, 0, x.dtype), idx, transpose(g, order))
+    return transpose(summed, tuple(order.index(i) for i in range(x.ndim))), None
 
 
 @arrayop(inplace=True, dear=False)
@@ -285,6 +322,15 @@ def gather_axes(
     error: str = OUTSIDE,
 ) -> Node:
     """What ``x[..., i, j, ...]`` reads: arrays index `axes`, their shape stands at `place`."""
+    if len(axes) == 1 and 0 < axes[0] == place:
+        axis, (idx,) = axes[0], indices
+        if 0 not in idx.shape:  # where nothing is read, NumPy checks nothing
+            if checked:
+                idx = _ir.cast(idx, INTP)
+            else:
+                idx = flat_index(idx, dims=(x.shape[axis],), error=error, first=axis)
+            taken = take_axis(x, ravel(idx), axis)
+            return reshape(taken, (*x.shape[:axis], *idx.shape, *x.shape[axis + 1 :]))
     flat = row_index(x.shape, axes, indices, place, checked, error)
     taken = take_rows(rows_of(x, axes[-1]), ravel(flat))
     return reshape(taken, (*flat.shape, *x.shape[axes[-1] + 1 :]))

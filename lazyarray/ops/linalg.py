@@ -15,7 +15,7 @@ from lazyarray._ir import Node, operators, registry
 from lazyarray.dtypes import canonical
 from lazyarray.errors import OptionError, ShapeError, fail, require
 
-from .define import arrayop, as_index, composite, normalize_axes, normalize_axis
+from .define import ArrayOp, as_index, composite, normalize_axes, normalize_axis
 from .shaping import (
     Shape,
     broadcast_to,
@@ -37,15 +37,26 @@ def promoted(*arrays: Node) -> list[Node]:
 
 def adjoint(x: Node) -> Node:
     """The conjugate transpose of matrices."""
-    (*batch, m, n), (*steps, row, column) = x.shape, _ir.c_strides(x.shape, x.dtype.itemsize)
-    turned = _ir.view(x, (*batch, n, m), (*steps, column, row))
-    return registry["conjugate"](turned) if x.dtype.kind == "c" else turned
+    return conjugated(turned(x))
 
 
 # ---- the product of matrices
 
 
-@arrayop()
+class Product(ArrayOp):
+    """An op that multiplies matrices."""
+
+    def follows(self, inputs: Sequence[Any], out: Any) -> bool:
+        """Whether what reads such a product is best computed with it."""
+        m, n = out.shape[-2:]
+        return _blas.follows(out.dtype, math.prod(out.shape[:-2]), m, n, inputs[0].shape[-1])
+
+
+def _product(body: Any) -> Product:
+    return Product(body, inplace=False, dear=True, fallible=False)
+
+
+@_product
 def gemm(a: Node, b: Node) -> Any:
     """Products of matrices of one dtype and one batch shape: see `matmul`.
 
@@ -85,15 +96,42 @@ def _(inputs: Any, out: Any, layouts: Any) -> Any:
         operands.append((steps[:-2], steps[-2], steps[-1]))
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     label = f"matmul {'x'.join(map(str, a.shape))} {'x'.join(map(str, b.shape))}"
-    return _blas.gemm(out.dtype, out.shape[:-2], m, n, k, *operands, label=label)
+    return _blas.gemm(out.dtype, out.shape[:-2], m, n, k, *operands, label=label, stages=True)
 
 
 @gemm.vjp
 def _(g: Node, y: Node, a: Node, b: Node) -> Any:
     return (
-        gemm(g, adjoint(b)) if a.tracked else None,
-        gemm(adjoint(a), g) if b.tracked else None,
+        laid_out_as(a, g, adjoint(b)) if a.tracked else None,
+        laid_out_as(b, adjoint(a), g) if b.tracked else None,
     )
+
+
+def laid_out_as(x: Node, a: Node, b: Node) -> Node:
+    """The product `a` `b`; where `x` is a transpose, that of the product of the transposes.
+
+    The gradient of what was transposed is stored as that is, then. The sums are the same: a product
+    of two numbers does not know which is first.
+    """
+    return turned(gemm(turned(b), turned(a))) if is_turned(x) else gemm(a, b)
+
+
+def turned(x: Node) -> Node:
+    """The transpose of matrices."""
+    (*batch, m, n), (*steps, row, column) = x.shape, _ir.c_strides(x.shape, x.dtype.itemsize)
+    return _ir.view(x, (*batch, n, m), (*steps, column, row))
+
+
+def is_turned(x: Node) -> bool:
+    """Whether an array is the transpose of matrices."""
+    if x.op is None or x.op.name != "view" or not x.inputs or min(x.shape) < 2:
+        return False
+    base, (strides, moving) = x.inputs[0], x.attrs
+    if base.ndim != x.ndim:
+        return False
+    *steps, row, column = _ir.c_strides(base.shape, base.dtype.itemsize)
+    shape = (*base.shape[:-2], base.shape[-1], base.shape[-2])
+    return x.shape == shape and not moving and strides == (*steps, column, row)
 
 
 @composite

@@ -456,8 +456,8 @@ def triu(x: Node, k: int = 0) -> Node:
 
 def triangle(x: Node, k: int, op: str) -> Node:
     """Whether column <= row + k."""
-    require(x.ndim > 1, ShapeError, op, f"needs at least two dimensions, got shape {x.shape}")
-    rows, columns = x.shape[-2:]
+    require(x.ndim > 0, ShapeError, op, f"needs at least one dimension, got shape {x.shape}")
+    rows, columns = x.shape[-2:] if x.ndim > 1 else x.shape * 2  # a vector is every row
     return positions((columns,)) <= positions((rows, 1)) + int(k)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _ir, _loops
+import lazyarray._order as _order
+from lazyarray import _ir
 from lazyarray._ir import Node
 from lazyarray.dtypes import INTP
 from lazyarray.errors import OptionError, require
@@ -38,7 +39,7 @@ def _sorting(body: Rule) -> Sorting:
 
     @op.native
     def _(inputs: Sequence[Any], out: Any, layouts: Any) -> Any:
-        factory = _loops.sort if op.name == "sort" else _loops.argsort
+        factory = _order.sort if op.name == "sort" else _order.argsort
         shape = inputs[0].shape
         return factory(inputs[0].dtype, math.prod(shape[:-1]), shape[-1])
 

@@ -11,6 +11,7 @@ from lazyarray._ir import Node, cast
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ShapeError, require
 
+from .counting import count_mask
 from .define import composite
 from .elementary import exp, log
 from .elementwise import (
@@ -25,6 +26,7 @@ from .elementwise import (
     where,
 )
 from .reduction import max, min, reduced_axes, reduced_count, sum, whole
+from .shaping import ravel
 
 FLOAT16 = np.dtype(np.float16)
 FLOAT32 = np.dtype(np.float32)
@@ -200,7 +202,10 @@ def count_nonzero(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
     AxisError
         When an axis is out of bounds.
     """
-    return sum(cast(a, BOOL), axis, INTP, keepdims)
+    true = cast(a, BOOL)
+    if axis is None and not keepdims and a.ndim:
+        return sum(count_mask(ravel(true)))
+    return sum(true, axis, INTP, keepdims)
 
 
 def _peak(x: Node, axis: Any) -> Node:
@@ -336,7 +341,7 @@ def average(
         )
         weights = whole(weights, tuple(n if i in axes else 1 for i, n in enumerate(a.shape)))
     kind = np.result_type(a.dtype, weights.dtype)
-    dtype = canonical(np.result_type(kind, np.float64) if kind.kind in "biu" else kind, "average")
+    dtype = canonical(np.result_type(kind, FLOAT64) if a.dtype.kind in "biu" else kind, "average")
     weighed = multiply(cast(a, dtype), weights)
     total = sum(weights, axes, dtype, keepdims)
     return divide(sum(weighed, axes, dtype, keepdims), total)

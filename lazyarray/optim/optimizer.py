@@ -206,7 +206,7 @@ class Optimizer:
             "kind": type(self).__name__,
             "count": self.count,
             "lr": self._lr,
-            "random": random.get_state(),
+            "random": random.fast.get_state(),
             "arrays": arrays,
         }
 
@@ -255,7 +255,7 @@ class Optimizer:
             )
         count, lr = int(state["count"]), float(state["lr"])
         if "random" in state:
-            random.set_state(state["random"])
+            random.fast.set_state(state["random"])
         self.kept, self.count, self._lr = kept, count, lr
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,7 @@ from lazyarray._ir import registry
 from lazyarray.errors import OptionError, fail, require
 from lazyarray.lift import ALIASES, HIDDEN, named
 from lazyarray.ops.define import Elementwise
+from lazyarray.ops.host import HostOp
 
 from .layers import LAYERS, Layer
 from .program import fresh_name
@@ -86,6 +87,8 @@ def require_symbol(op: str, values: Any) -> None:
 
 def output_count(op: Any, name: str, arguments: Mapping[str, Any]) -> int:
     """How many outputs a call has."""
+    if isinstance(op, HostOp):
+        return op.outputs(arguments)
     kind = str(inspect.signature(op).return_annotation)
     if kind in ("Node", "Any"):
         return 1
@@ -167,7 +170,7 @@ def published(function: Any) -> Any:
 OPS = {
     name: op
     for name, op in registry.items()
-    if name not in HIDDEN and not name.startswith(("_", "philox"))
+    if name not in HIDDEN and "." not in name and not name.startswith(("_", "philox"))
 }
 NAMES = [*OPS, *(alias for alias, name in ALIASES.items() if name in OPS), *LAYERS]
 

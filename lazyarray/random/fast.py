@@ -153,6 +153,3 @@ def made(node: Node, size: Any) -> Array:
 
 
 fast = Keyed()
-seed = fast.seed
-get_state = fast.get_state
-set_state = fast.set_state

@@ -1,0 +1,15 @@
+cdef enum:
+    INVALID = 1
+    DIVIDE = 4
+    OVERFLOW = 8
+    UNDERFLOW = 16
+
+cdef class Mode:
+    cdef readonly int asked             # flags that are not ignored
+    cdef readonly int raising           # flags that are errors
+    cdef readonly dict kinds            # by flag: "warn", "raise", ...
+    cdef readonly object call           # for "call" and "log"
+
+cdef Mode mode()
+cdef int tell(int flags, list notes) except -1
+cdef int drain() except -1

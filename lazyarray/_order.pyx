@@ -1,0 +1,210 @@
+# Design. Kernels that put elements in order and count them: sort, argsort, and the search, count and selection built on
+# an order. The ABI is that of _loops. A factory may return a list of NativeKernels, the stages of one op: they run one
+# after the other on the same operands and one scratch region, each divided over the workers.
+# Invariants: a kernel is re-entrant, its params are read-only; results do not depend on how its extent is divided.
+# Memory: `params` is a C++ object owned by an Owned.
+# Without the GIL: run and finish. No Python object is touched there, no lock is taken. NumPy's sort functions are taken
+# from its dtypes when this module is imported; those of numbers need no interpreter.
+from libc.stdint cimport uintptr_t
+from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
+cimport numpy as cnp
+
+import numpy as np
+
+from lazyarray import _loops
+from lazyarray.errors import ArrayIndexError
+
+from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
+
+cnp.import_array()
+
+cdef extern from "simd.hpp" namespace "la" nogil:
+    cdef struct Made:
+        KernelRun run
+        KernelFinish finish
+        void* params
+        void (*drop)(void*) noexcept nogil
+        Py_ssize_t extent
+        Py_ssize_t grain
+        Py_ssize_t scratch_bytes
+    const int kNoMemory
+
+cdef extern from *:
+    """
+    static void* numpy_sort_of(PyArray_Descr* descr) { return (void*)PyDataType_GetArrFuncs(descr)->sort[NPY_QUICKSORT]; }
+    """
+    void* numpy_sort_of(cnp.dtype descr)
+
+cdef extern from "sort.hpp" namespace "la" nogil:
+    ctypedef int (*SortFn)(void* start, Py_ssize_t n, void* array) noexcept nogil
+    SortFn* numpy_sorts
+    const int kSortStages
+    cbool sorts_in_buckets(int type, Py_ssize_t outer, Py_ssize_t n)
+    Made make_sort_rows(cbool indices, int type, Py_ssize_t outer, Py_ssize_t n) except +
+    Made make_sort_stage(int stage, cbool indices, int type, Py_ssize_t outer, Py_ssize_t n) except +
+
+cdef extern from "count.hpp" namespace "la" nogil:
+    const int kOutsideBins
+    const Py_ssize_t kMaskChunk
+    Made make_search(int type, Py_ssize_t n, Py_ssize_t m, cbool right) except +
+    Made make_count_bins(int stage, int type, Py_ssize_t n, Py_ssize_t bins) except +
+    Made make_count_between(int stage, int type, Py_ssize_t n, Py_ssize_t bins, cbool uniform) except +
+    Made make_count_mask(Py_ssize_t n) except +
+    Made make_take_masked(Py_ssize_t n, Py_ssize_t row_bytes) except +
+    Made make_put_masked(Py_ssize_t n, Py_ssize_t row_bytes) except +
+    Made make_mask_index(Py_ssize_t n) except +
+    Made make_run_flags(int type, Py_ssize_t n) except +
+    Made make_take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes) except +
+
+MASK_CHUNK = kMaskChunk
+
+cdef dict NUMBERS = {dtype: number for number, dtype in enumerate(_loops.DTYPES)}
+
+for _dtype, _number in NUMBERS.items():
+    numpy_sorts[_number] = <SortFn>numpy_sort_of(_dtype)
+
+
+cdef int number_of(object dtype) except -1:
+    return NUMBERS[np.dtype(dtype)]
+
+
+cdef class Owned:
+    """Frees a kernel's params."""
+    cdef void* params
+    cdef void (*drop)(void*) noexcept nogil
+
+    def __dealloc__(self):
+        if self.params != NULL and self.drop != NULL:
+            self.drop(self.params)
+
+
+cdef NativeKernel wrap(Made made, str label, int n_args, double cost, dict errors=None):
+    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
+    cdef Owned owned = Owned.__new__(Owned)
+    owned.params = made.params
+    owned.drop = made.drop
+    kernel.owned = owned
+    kernel.run = made.run
+    kernel.finish = made.finish
+    kernel.params = made.params
+    kernel.extent = made.extent
+    kernel.grain = max(made.grain, 1)
+    kernel.scratch_bytes = made.scratch_bytes
+    kernel.n_args = n_args
+    kernel.cost = <Py_ssize_t>cost
+    kernel.errors = {kNoMemory: (MemoryError, "no memory for a kernel's working storage"), **(errors or {})}
+    kernel.label = label
+    return kernel
+
+
+def run_stages(list stages, *arrays, pieces=None, seed=0):
+    """Run the stages of an op on NumPy arrays (inputs, then outputs), as NativeKernel.call does with one kernel."""
+    cdef vector[char*] args
+    cdef NativeKernel kernel
+    cdef Py_ssize_t begin, end
+    cdef int code = 0
+    for array in arrays:
+        args.push_back(<char*><uintptr_t>array.__array_interface__["data"][0])
+    scratch = np.empty(max([kernel.scratch_bytes for kernel in stages]) + 64, np.uint8)
+    args.push_back(<char*>((<uintptr_t>scratch.__array_interface__["data"][0] + 63) & ~<uintptr_t>63))
+    for kernel in stages:
+        for begin, end in [(0, kernel.extent)] if pieces is None else kernel.split(pieces, seed):
+            with nogil:
+                code = kernel.run(kernel.params, args.data(), begin, end)
+            if code:
+                break
+        if not code and kernel.finish != NULL:
+            with nogil:
+                code = kernel.finish(kernel.params, args.data())
+        if code:
+            error, message = kernel.errors[code]
+            raise error(message)
+
+
+def sort(dtype, Py_ssize_t outer, Py_ssize_t n):
+    """A stable sort along the last axis, NaN last: its stages. Operands: x (outer, n), out (outer, n)."""
+    return sort_stages("sort", False, number_of(dtype), outer, n, 5.0)
+
+
+def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
+    """The indices of a stable sort along the last axis, NaN last: its stages.
+
+    Operands: x (outer, n), out int64 (outer, n).
+    """
+    return sort_stages("argsort", True, number_of(dtype), outer, n, 8.0)
+
+
+# Nanoseconds per element of the stages that divide a long row: classify, scatter.
+cdef double CLASSIFY = 3.0, SCATTER = 3.0
+
+
+cdef list sort_stages(str label, bint indices, int type, Py_ssize_t outer, Py_ssize_t n, double cost):
+    cdef double elements = <double>outer * n
+    if not sorts_in_buckets(type, outer, n):
+        return [wrap(make_sort_rows(indices, type, outer, n), label, 2, elements * 2 * cost)]
+    costs = (0.0, elements * CLASSIFY, elements * SCATTER, elements * cost)
+    return [wrap(make_sort_stage(stage, indices, type, outer, n), label, 2, costs[stage])
+            for stage in range(kSortStages)]
+
+
+# Nanoseconds of one step of a binary search, of counting an element, of a byte moved.
+cdef double STEP = 1.5, COUNT = 1.0, MOVE = 0.1
+
+
+cdef int bits_of(object n):
+    return int(n).bit_length() + 1
+
+
+def search(dtype, Py_ssize_t n, Py_ssize_t m, bint right):
+    """Where elements stand in a sorted row. Operands: row (n), x (m), out int64 (m)."""
+    return wrap(make_search(number_of(dtype), n, m, right), "searchsorted", 3, m * STEP * bits_of(n))
+
+
+def count_bins(dtype, Py_ssize_t n, Py_ssize_t bins):
+    """How often each of 0, 1, .. bins - 1 occurs: its stages. Operands: x (n), integers or bools, out int64 (bins)."""
+    costs = n * COUNT, bins * MOVE
+    errors = {kOutsideBins: (ValueError, "bincount: an element is outside of the bins")}
+    return [wrap(make_count_bins(stage, number_of(dtype), n, bins), "bincount", 2, costs[stage], errors)
+            for stage in range(2)]
+
+
+def count_between(dtype, Py_ssize_t n, Py_ssize_t bins, bint uniform):
+    """How many elements lie between each edge and the next: its stages.
+
+    Operands: x (n), real; edges float64 (bins + 1), rising, and almost evenly if `uniform`; out int64 (bins).
+    """
+    costs = 3 * n * COUNT, bins * MOVE
+    return [wrap(make_count_between(stage, number_of(dtype), n, bins, uniform), "histogram", 3, costs[stage])
+            for stage in range(2)]
+
+
+def count_mask(Py_ssize_t n):
+    """How many are true in each MASK_CHUNK elements. Operands: mask (n), out int64 (chunks)."""
+    return wrap(make_count_mask(n), "count_mask", 2, n * MOVE)
+
+
+def take_masked(Py_ssize_t n, Py_ssize_t row_bytes):
+    """The rows where a mask is true. Operands: x (n, row), mask (n), its counts (chunks), out (total, row)."""
+    return wrap(make_take_masked(n, row_bytes), "take_masked", 4, n * (COUNT + row_bytes * MOVE))
+
+
+def put_masked(Py_ssize_t n, Py_ssize_t row_bytes):
+    """Rows written where a mask is true. Operands: mask (n), its counts (chunks), values (total, row), out (n, row)."""
+    return wrap(make_put_masked(n, row_bytes), "put_masked", 4, n * (COUNT + row_bytes * MOVE))
+
+
+def mask_index(Py_ssize_t n):
+    """The places where a mask is true. Operands: mask (n), its counts (chunks), out int64 (total)."""
+    return wrap(make_mask_index(n), "mask_index", 3, n * COUNT)
+
+
+def run_flags(dtype, Py_ssize_t n):
+    """Whether an element of a sorted row differs from the one before. Operands: x (n), out bool (n)."""
+    return wrap(make_run_flags(number_of(dtype), n), "run_flags", 2, n * COUNT)
+
+
+def take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes):
+    """out[:, j] = x[:, index[j]]. Operands: x (outer, n, row), index int64 (m) in [0, n), out (outer, m, row)."""
+    errors = {kOutsideBins: (ArrayIndexError, f"index is out of bounds for an axis of size {n}")}
+    return wrap(make_take_axis(outer, n, m, row_bytes), "take_axis", 3, outer * m * (COUNT + row_bytes * MOVE), errors)

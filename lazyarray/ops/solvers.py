@@ -1,0 +1,517 @@
+"""Linear algebra that LAPACK computes, as `numpy.linalg`: each op is one task, with its gradient.
+
+Matrices lie in the last two axes; the axes before them are a batch. A singular matrix, or one that
+is not positive definite, is found when the task runs: `LinAlgError` is raised at every wait.
+Gradients follow Giles, *Collected matrix derivative results* (2008); one through eigenvectors or
+singular vectors needs distinct values, and must not depend on the vectors' phases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lazyarray import _ir
+from lazyarray._ir import Node, registry
+from lazyarray.dtypes import REAL_OF
+from lazyarray.errors import (
+    DTypeError,
+    GradientError,
+    MatrixError,
+    OptionError,
+    ShapeError,
+    fail,
+    require,
+)  # fmt: skip
+
+from .define import as_index, attributes, normalize_axes, normalize_axis
+from .host import Result, arguments, host, parts
+from .linalg import adjoint, matmul
+from .shaping import Shape, eye, moveaxis, positions, ravel, reshape, transpose
+
+FLOAT64 = np.dtype(np.float64)
+INT64 = np.dtype(np.int64)
+
+# ---- types
+
+
+def inexact(op: str, *arrays: Node) -> np.dtype:
+    """The dtype that LAPACK computes in."""
+    for each in arrays:
+        if each.dtype.char == "e":
+            fail(DTypeError, op, "array type float16 is unsupported in linalg", "Use float32.")
+    found = np.result_type(*[FLOAT64 if x.dtype.kind in "biu" else x.dtype for x in arrays])
+    return np.dtype(found)
+
+
+def real_of(dtype: np.dtype) -> np.dtype:
+    """The dtype of absolute values."""
+    return REAL_OF.get(dtype, dtype)
+
+
+def stacked(a: Node, op: str) -> tuple[Shape, int, int]:
+    """Batch, rows and columns."""
+    if a.ndim < 2:
+        text = f"{a.ndim}-dimensional array given. Array must be at least two-dimensional"
+        fail(MatrixError, op, text)
+    return a.shape[:-2], a.shape[-2], a.shape[-1]
+
+
+def square(a: Node, op: str) -> tuple[Shape, int]:
+    """Batch and order."""
+    batch, m, n = stacked(a, op)
+    if m != n:
+        fail(MatrixError, op, f"the last 2 dimensions of the array must be square, got {a.shape}")
+    return batch, n
+
+
+# ---- inverses and determinants
+
+
+@host(np.linalg.inv)
+def inv(a: Node) -> Result:
+    """Inverses of square matrices; as `numpy.linalg.inv`."""
+    square(a, "inv")
+    return Result(a.shape, inexact("inv", a))
+
+
+@inv.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    return -matmul(matmul(adjoint(y), g), adjoint(y))
+
+
+@host(np.linalg.solve)
+def solve(a: Node, b: Node) -> Result:
+    """The `x` with ``a @ x == b``; as `numpy.linalg.solve`."""
+    batch, n = square(a, "solve")
+    dtype = inexact("solve", a, b)
+    if b.ndim == 1:
+        require(b.shape == (n,), ShapeError, "solve", f"a is {a.shape}, b is {b.shape}")
+        return Result((*batch, n), dtype)
+    inner = b.ndim > 1 and b.shape[-2] == n
+    require(inner, ShapeError, "solve", f"a is {a.shape}, b is {b.shape}")
+    return Result((*joint_batch("solve", a, b), n, b.shape[-1]), dtype)
+
+
+def joint_batch(op: str, a: Node, b: Node) -> Shape:
+    """The batch of two stacks of matrices."""
+    try:
+        return _ir.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        fail(ShapeError, op, f"batches do not broadcast: a is {a.shape}, b is {b.shape}")
+
+
+@solve.vjp
+def _(g: Node, y: Node, a: Node, b: Node) -> Any:
+    vector = b.ndim == 1
+    if vector:
+        g, y = reshape(g, (*g.shape, 1)), reshape(y, (*y.shape, 1))
+    found = solve(adjoint(a), g)
+    slope = -matmul(found, adjoint(y)) if a.tracked else None
+    return slope, reshape(found, found.shape[:-1]) if vector else found
+
+
+@host(np.linalg.det)
+def det(a: Node) -> Result:
+    """Determinants; as `numpy.linalg.det`."""
+    return Result(square(a, "det")[0], inexact("det", a))
+
+
+@det.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    factor = g * registry["conjugate"](y)
+    return reshape(factor, (*y.shape, 1, 1)) * inv(adjoint(a))
+
+
+@host(np.linalg.slogdet, outputs=lambda arguments: 2)
+def slogdet(a: Node) -> list[Result]:
+    """Sign and logarithm of determinants; as `numpy.linalg.slogdet`."""
+    batch, _ = square(a, "slogdet")
+    dtype = inexact("slogdet", a)
+    return [Result(batch, dtype), Result(batch, real_of(dtype))]
+
+
+@slogdet.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    # The sign of a real matrix is flat; that of a complex one turns with the imaginary part of the
+    # logarithm.
+    sign, log = parts(g, y)
+    slope = log
+    if a.dtype.kind == "c":
+        value, _ = parts(y, y)
+        turned = registry["conjugate"](sign) * value
+        slope = log - (turned - registry["conjugate"](turned)) * 0.5
+    return reshape(slope, (*log.shape, 1, 1)) * inv(adjoint(a))
+
+
+# ---- decompositions
+
+
+def triangle(x: Node, upper: bool) -> Node:
+    """A triangle of matrices, zeros elsewhere."""
+    return registry["triu" if upper else "tril"](x)
+
+
+def on_diagonal(x: Node) -> Node:
+    """Diagonal matrices of vectors."""
+    n = x.shape[-1]
+    return reshape(x, (*x.shape, 1)) * eye(n, n, 0, x.dtype)
+
+
+def diagonals(x: Node) -> Node:
+    """The diagonals of matrices, as diagonal matrices."""
+    return x * eye(x.shape[-2], x.shape[-1], 0, x.dtype)
+
+
+def hermitian(x: Node) -> Node:
+    """The mean of matrices and their adjoints."""
+    return (x + adjoint(x)) * 0.5
+
+
+def apart(values: Node) -> Node:
+    """The differences of values, j less i; 1 on the diagonal."""
+    n = values.shape[-1]
+    row = reshape(values, (*values.shape[:-1], 1, n))
+    column = reshape(values, (*values.shape[:-1], n, 1))
+    return row - column + eye(n, n, 0, values.dtype)
+
+
+@host(np.linalg.cholesky)
+def cholesky(a: Node, *, upper: bool = False) -> Result:
+    """Cholesky factors of positive definite matrices; as `numpy.linalg.cholesky`."""
+    square(a, "cholesky")
+    return Result(a.shape, inexact("cholesky", a))
+
+
+@cholesky.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    if arguments(y)["upper"]:
+        g, y = adjoint(g), adjoint(y)
+    inner = triangle(matmul(adjoint(y), g), False)
+    inner = inner - diagonals(inner) * 0.5
+    outer = inv(adjoint(y))
+    return hermitian(matmul(matmul(outer, inner), adjoint(outer)))
+
+
+@host(np.linalg.eigvalsh)
+def eigvalsh(a: Node, UPLO: str = "L") -> Result:
+    """Eigenvalues of Hermitian matrices, rising; as `numpy.linalg.eigvalsh`."""
+    triangle_named(UPLO)
+    batch, n = square(a, "eigvalsh")
+    return Result((*batch, n), real_of(inexact("eigvalsh", a)))
+
+
+def triangle_named(UPLO: str) -> None:
+    """Raise unless it is one of the two."""
+    require(UPLO.upper() in ("L", "U"), OptionError, "eigh", "UPLO argument must be 'L' or 'U'")
+
+
+@eigvalsh.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    _, vectors = eigh(a, arguments(y)["UPLO"])
+    return matmul(scaled(vectors, g), adjoint(vectors))
+
+
+def scaled(x: Node, by: Node) -> Node:
+    """Matrices with their columns multiplied."""
+    return _ir.cast(x * reshape(by, (*by.shape[:-1], 1, by.shape[-1])), x.dtype)
+
+
+@host(np.linalg.eigh, outputs=lambda arguments: 2)
+def eigh(a: Node, UPLO: str = "L") -> list[Result]:
+    """Eigenvalues and eigenvectors of Hermitian matrices; as `numpy.linalg.eigh`."""
+    triangle_named(UPLO)
+    batch, n = square(a, "eigh")
+    dtype = inexact("eigh", a)
+    return [Result((*batch, n), real_of(dtype)), Result((*batch, n, n), dtype)]
+
+
+@eigh.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    (slope, turn), (values, vectors) = parts(g, y), parts(y, y)
+    inner = matmul(adjoint(vectors), turn) / apart(values)
+    inner = inner - diagonals(inner) + _ir.cast(on_diagonal(slope), turn.dtype)
+    return hermitian(matmul(matmul(vectors, inner), adjoint(vectors)))
+
+
+@host(np.linalg.svd, outputs=lambda arguments: 3 if arguments.get("compute_uv", True) else 1)
+def svd(
+    a: Node, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """Singular value decomposition; as `numpy.linalg.svd`."""
+    batch, m, n = stacked(a, "svd")
+    if hermitian:
+        square(a, "svd")
+    dtype, k = inexact("svd", a), min(m, n)
+    values = Result((*batch, k), real_of(dtype))
+    if not compute_uv:
+        return values
+    rows, columns = (m, n) if full_matrices else (k, k)
+    return [Result((*batch, m, rows), dtype), values, Result((*batch, columns, n), dtype)]
+
+
+@svd.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    if "results" not in attributes(y):
+        u, _, vh = svd(a, False, hermitian=arguments(y)["hermitian"])
+        return matmul(scaled(u, g), vh)
+    (to_u, to_s, to_v), (u, s, vh) = parts(g, y), parts(y, y)
+    m, n, k = a.shape[-2], a.shape[-1], s.shape[-1]
+    if u.shape[-1] != k or vh.shape[-2] != k:
+        text = "svd: full matrices have no gradient\n  Call it with full_matrices=False."
+        raise GradientError(text)
+    turned_u, turned_v = matmul(adjoint(u), to_u), matmul(to_v, adjoint(vh))
+    skew_u, skew_v = turned_u - adjoint(turned_u), adjoint(turned_v) - turned_v
+    rows = reshape(s, (*s.shape, 1))
+    inner = (scaled(skew_u, s) + _ir.cast(rows * skew_v, u.dtype)) / apart(s * s)
+    inner = inner - diagonals(inner) + _ir.cast(on_diagonal(to_s), u.dtype)
+    if a.dtype.kind == "c":
+        inner = inner + diagonals(skew_u) / (rows * 2)
+    found = matmul(matmul(u, inner), vh)
+    if m > k:
+        beside = scaled(to_u - matmul(u, turned_u), registry["reciprocal"](s))
+        found = found + matmul(beside, vh)
+    if n > k:
+        beside = (to_v - matmul(turned_v, vh)) / rows
+        found = found + matmul(u, beside)
+    return found
+
+
+@host(np.linalg.qr, outputs=lambda arguments: 1 if arguments.get("mode") == "r" else 2)
+def qr(a: Node, mode: str = "reduced") -> Any:
+    """Orthonormal columns and an upper triangle; as `numpy.linalg.qr`."""
+    batch, m, n = stacked(a, "qr")
+    dtype, k = inexact("qr", a), min(m, n)
+    if mode == "r":
+        return Result((*batch, k, n), dtype)
+    if mode == "raw":
+        return [Result((*batch, n, m), dtype), Result((*batch, k), dtype)]
+    if mode not in ("reduced", "complete"):
+        return None if mode in ("f", "full", "e", "economic") else unknown_mode(mode)
+    inner = k if mode == "reduced" else m
+    return [Result((*batch, m, inner), dtype), Result((*batch, inner, n), dtype)]
+
+
+def unknown_mode(mode: Any) -> None:
+    """Raise for a mode of `qr` that there is not."""
+    fail(OptionError, "qr", f"Unrecognized mode '{mode}'", "Choose reduced, complete, r or raw.")
+
+
+@qr.vjp
+def _(g: Node, y: Node, a: Node) -> Node:
+    mode = arguments(y)["mode"]
+    if mode == "r":
+        q, r = qr(a)
+        to_q, to_r = q * 0, g
+    elif mode == "reduced":
+        (to_q, to_r), (q, r) = parts(g, y), parts(y, y)
+    else:
+        raise GradientError(f"qr: mode {mode!r} has no gradient\n  Call it with mode='reduced'.")
+    if r.shape[-1] > r.shape[-2]:
+        raise GradientError(f"qr: a wide matrix has no gradient, got shape {a.shape}")
+    x = triangle(matmul(to_r, adjoint(r)) - matmul(adjoint(q), to_q), True)
+    inner = x + adjoint(x) - hermitian(diagonals(x))
+    return adjoint(solve(r, adjoint(to_q + matmul(q, inner))))
+
+
+# ---- what is made of singular values
+
+
+@host(np.linalg.pinv)
+def pinv(a: Node, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Result:
+    """Pseudo-inverses of matrices; as `numpy.linalg.pinv`."""
+    batch, m, n = stacked(a, "pinv")
+    return Result((*batch, n, m), inexact("pinv", a))
+
+
+@pinv.vjp
+def _(g: Node, y: Node, a: Node, *limits: Node) -> Any:
+    turned = adjoint(y)
+    found = -matmul(matmul(turned, g), turned)
+    beside = matmul(adjoint(g), matmul(y, turned))
+    found = found + beside - matmul(a, matmul(y, beside))
+    beside = matmul(matmul(turned, y), adjoint(g))
+    return found + beside - matmul(matmul(beside, y), a)
+
+
+@host(np.linalg.matrix_rank)
+def matrix_rank(
+    A: Node, tol: Any = None, hermitian: bool = False, *, rtol: Any = None
+) -> Result | None:
+    """Ranks of matrices; as `numpy.linalg.matrix_rank`."""
+    if A.ndim < 2:
+        return None
+    inexact("matrix_rank", A)
+    return Result(A.shape[:-2], INT64) if tol is None and rtol is None else None
+
+
+@host(np.linalg.cond)
+def cond(x: Node, p: Any = None) -> Result:
+    """Condition numbers of matrices; as `numpy.linalg.cond`."""
+    batch, _, _ = stacked(x, "cond")
+    if 0 in x.shape[-2:]:
+        fail(MatrixError, "cond", "cond is not defined on empty arrays")
+    if p not in (None, 2, -2):
+        square(x, "cond")
+        known = p in (1, -1, "fro", "nuc", np.inf, -np.inf)
+        require(known, OptionError, "cond", f"Invalid norm order {p!r} for matrices.")
+    return Result(batch, real_of(inexact("cond", x)))
+
+
+@cond.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    p = arguments(y)["p"]
+    if p not in (None, 2, -2):
+        raise GradientError(f"cond: order {p!r} has no gradient\n  Multiply two norms instead.")
+    u, s, vh = svd(x, False)
+    k = s.shape[-1]
+    # The quotient of the first and the last value, or the other way round.
+    above, below = (0, k - 1) if p != -2 else (k - 1, 0)
+    places = positions((k,))
+    first, last = (_ir.cast(registry["equal"](places, end), s.dtype) for end in (above, below))
+    divisor = registry["sum"](s * last, axis=-1, keepdims=True)
+    column = (*y.shape, 1)
+    slope = reshape(g, column) * (first - last * reshape(y, column)) / divisor
+    return matmul(scaled(u, slope), vh)
+
+
+def matrix_power(a: Node, n: int) -> Node:
+    """Powers of square matrices; as `numpy.linalg.matrix_power`."""
+    n = as_index(n, "the exponent", "matrix_power")
+    _, order = square(a, "matrix_power")
+    if n == 0:
+        return registry["broadcast_to"](eye(order, order, 0, a.dtype), a.shape)
+    base = inv(a) if n < 0 else a
+    found, left = None, abs(n)
+    while left:
+        left, odd = divmod(left, 2)
+        if odd:
+            found = base if found is None else matmul(found, base)
+        if left:
+            base = matmul(base, base)
+    assert found is not None
+    return found
+
+
+def multi_dot(arrays: Sequence[Node]) -> Node:
+    """The product of several matrices in the cheapest order; as `numpy.linalg.multi_dot`."""
+    found = list(arrays)
+    require(len(found) > 1, ShapeError, "multi_dot", "Expecting at least two arrays.")
+    ends = found[0].ndim, found[-1].ndim
+    if ends[0] == 1:
+        found[0] = reshape(found[0], (1, -1))
+    if ends[1] == 1:
+        found[-1] = reshape(found[-1], (-1, 1))
+    for each in found:
+        if each.ndim != 2:
+            text = f"{each.ndim}-dimensional array given. Array must be two-dimensional"
+            fail(MatrixError, "multi_dot", text)
+    extents = [found[0].shape[0], *[each.shape[1] for each in found]]
+    result = product(found, cheapest(extents), 0, len(found) - 1)
+    kept = tuple(n for n, end in zip(result.shape, ends, strict=True) if end != 1)
+    return reshape(result, kept)
+
+
+def cheapest(extents: Sequence[int]) -> list[list[int]]:
+    """Where to split each chain of products (Cormen et al., Introduction to Algorithms, 15.2)."""
+    count = len(extents) - 1
+    cost = [[0] * count for _ in range(count)]
+    cut = [[0] * count for _ in range(count)]
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            cost[i][j], cut[i][j] = min(
+                (cost[i][k] + cost[k + 1][j] + extents[i] * extents[k + 1] * extents[j + 1], k)
+                for k in range(i, j)
+            )
+    return cut
+
+
+def product(matrices: Sequence[Node], cut: list[list[int]], i: int, j: int) -> Node:
+    """The product of the matrices from `i` to `j`."""
+    if i == j:
+        return matrices[i]
+    k = cut[i][j]
+    return matmul(product(matrices, cut, i, k), product(matrices, cut, k + 1, j))
+
+
+def tensorinv(a: Node, ind: int = 2) -> Node:
+    """The inverse of an array under `tensordot`; as `numpy.linalg.tensorinv`."""
+    require(ind > 0, OptionError, "tensorinv", "Invalid ind argument.")
+    rows, columns = a.shape[:ind], a.shape[ind:]
+    found = inv(reshape(a, (math.prod(rows), math.prod(columns))))
+    return reshape(found, (*columns, *rows))
+
+
+def tensorsolve(a: Node, b: Node, axes: Any = None) -> Node:
+    """The `x` with ``tensordot(a, x, x.ndim) == b``; as `numpy.linalg.tensorsolve`."""
+    if axes is not None:
+        moved = [normalize_axis(axis, a.ndim, "tensorsolve") for axis in axes]
+        a = transpose(a, [*[i for i in range(a.ndim) if i not in moved], *moved])
+    shape = a.shape[b.ndim :]
+    order = math.prod(shape)
+    fits = a.size == order**2
+    text = "Input arrays must satisfy the requirement prod(a.shape[b.ndim:]) == prod(b.shape)"
+    if not fits:
+        fail(MatrixError, "tensorsolve", text)
+    return reshape(solve(reshape(a, (order, order)), ravel(b)), shape)
+
+
+# ---- norms
+
+
+def svdvals(x: Node) -> Node:
+    """Singular values, falling; as `numpy.linalg.svdvals`."""
+    return svd(x, compute_uv=False)
+
+
+def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
+    """Norm of vectors or matrices; as `numpy.linalg.norm`."""
+    axes = tuple(range(x.ndim)) if axis is None else axis
+    if not isinstance(axes, tuple | list) or len(axes) != 2 or ord not in ("nuc", 2, -2):
+        return registry["norm"](x, ord, axis, keepdims)
+    rows, columns = [normalize_axis(each, x.ndim, "norm") for each in axes]
+    require(rows != columns, OptionError, "norm", "Duplicate axes given.")
+    x = x if x.dtype.kind in "fc" else _ir.cast(x, FLOAT64)
+    values = svdvals(moveaxis(x, (rows, columns), (-2, -1)))
+    fold = {"nuc": "sum", 2: "max", -2: "min"}[ord]
+    found = registry[fold](values, axis=-1)
+    if not keepdims:
+        return found
+    return reshape(found, tuple(1 if i in (rows, columns) else n for i, n in enumerate(x.shape)))
+
+
+def matrix_norm(x: Node, *, keepdims: bool = False, ord: Any = "fro") -> Node:
+    """Norms of the matrices in the last two axes; as `numpy.linalg.matrix_norm`."""
+    return norm(x, ord, (-2, -1), keepdims)
+
+
+def vector_norm(x: Node, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Node:
+    """Norms of vectors, which may lie along several axes; as `numpy.linalg.vector_norm`."""
+    shape = x.shape
+    axes = normalize_axes(axis, x.ndim, "vector_norm")
+    if axis is None:
+        x = ravel(x)
+    elif isinstance(axis, tuple | list):
+        rest = [i for i in range(x.ndim) if i not in axes]
+        turned = transpose(x, [*axes, *rest])
+        x = reshape(turned, (-1, *[shape[i] for i in rest]))
+    found = registry["norm"](x, ord, axis if isinstance(axis, int) else 0)
+    if not keepdims:
+        return found
+    return reshape(found, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+
+
+def trace(x: Node, *, offset: int = 0, dtype: Any = None) -> Node:
+    """Sums of diagonals of the matrices in the last two axes; as `numpy.linalg.trace`."""
+    return registry["trace"](x, offset, -2, -1, dtype)
+
+
+def outer(x1: Node, x2: Node) -> Node:
+    """The outer product of two vectors; as `numpy.linalg.outer`."""
+    text = f"Input arrays must be one-dimensional, but they are {x1.ndim=} and {x2.ndim=}."
+    require(x1.ndim == 1 and x2.ndim == 1, ShapeError, "outer", text)
+    return registry["outer"](x1, x2)

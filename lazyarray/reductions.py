@@ -1,0 +1,512 @@
+"""Reductions as NumPy calls them: with ``out``, ``initial`` and ``where``, in its order.
+
+The kernels are those of ``ops/reduction.py``; `initial` and `where` go by the ufuncs' ``reduce``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lazyarray._record import ArrayBase
+from lazyarray.dtypes import INTP, canonical
+from lazyarray.errors import AxisError, DTypeError, ShapeError, fail, require
+from lazyarray.ops.define import normalize_axes, normalize_axis
+
+from .array import Array, asarray
+from .functions import broadcast_to, full
+from .lift import LIFTED, filled, method
+from .observers import peek
+from .ufunc import ufunc
+from .ufunc_calls import as_mask
+
+NO_VALUE: Any = np._NoValue
+FLOAT16, FLOAT32, FLOAT64 = (np.dtype(c) for c in "efd")
+REDUCERS = {name: found for name, found in LIFTED.items() if isinstance(found, ufunc)}
+
+__all__ = [
+    "all", "amax", "amin", "any", "average", "max", "mean", "min", "nanmax", "nanmean", "nanmin",
+    "nanprod", "nanstd", "nansum", "nanvar", "prod", "std", "sum", "var",
+]  # fmt: skip
+
+
+def written(result: Any, out: Any, name: str) -> Any:
+    """`result`, or `out` with it."""
+    return result if out is None else filled(out, result, name)
+
+
+# ---- what has a kernel
+
+
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Sum over the given axes; as `numpy.sum`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["sum"](a, axis, dtype, keepdims is True), out, "sum")
+    where = True if where is NO_VALUE else where
+    return REDUCERS["add"].reduce(a, axis, dtype, out, keepdims is True, initial, where)
+
+
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Product over the given axes; as `numpy.prod`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["prod"](a, axis, dtype, keepdims is True), out, "prod")
+    where = True if where is NO_VALUE else where
+    return REDUCERS["multiply"].reduce(a, axis, dtype, out, keepdims is True, initial, where)
+
+
+def max(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Greatest element over the given axes; as `numpy.max`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["max"](a, axis, keepdims is True), out, "max")
+    where = True if where is NO_VALUE else where
+    return REDUCERS["maximum"].reduce(a, axis, None, out, keepdims is True, initial, where)
+
+
+def min(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Smallest element over the given axes; as `numpy.min`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["min"](a, axis, keepdims is True), out, "min")
+    where = True if where is NO_VALUE else where
+    return REDUCERS["minimum"].reduce(a, axis, None, out, keepdims is True, initial, where)
+
+
+def any(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True
+) -> Any:
+    """Whether an element over the given axes is not zero; as `numpy.any`."""
+    if where is True or where is NO_VALUE:
+        return written(LIFTED["any"](a, axis, keepdims is True), out, "any")
+    return REDUCERS["logical_or"].reduce(a, axis, None, out, keepdims is True, NO_VALUE, where)
+
+
+def all(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True
+) -> Any:
+    """Whether no element over the given axes is zero; as `numpy.all`."""
+    if where is True or where is NO_VALUE:
+        return written(LIFTED["all"](a, axis, keepdims is True), out, "all")
+    return REDUCERS["logical_and"].reduce(a, axis, None, out, keepdims is True, NO_VALUE, where)
+
+
+# ---- moments
+
+
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Arithmetic mean over the given axes; as `numpy.mean`."""
+    a = asarray(a)
+    axes = moment_axes(a, axis, "mean", where)
+    if where is True or where is NO_VALUE:
+        return written(LIFTED["mean"](a, axes, dtype, keepdims is True), out, "mean")
+    return written(masked_mean(a, axes, dtype, keepdims is True, where), out, "mean")
+
+
+def std(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+    mean: Any = NO_VALUE,
+    correction: Any = NO_VALUE,
+) -> Any:
+    """Standard deviation over the given axes; as `numpy.std`."""
+    found = moment("std", a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return written(found, out, "std")
+
+
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+    mean: Any = NO_VALUE,
+    correction: Any = NO_VALUE,
+) -> Any:
+    """Variance over the given axes; as `numpy.var`."""
+    found = moment("var", a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return written(found, out, "var")
+
+
+def moment_axes(a: Array, axis: Any, name: str, where: Any = True) -> tuple[int, ...]:
+    """The axes to count over; a 0-d array has none, not even 0, unless a mask is counted."""
+    if a.ndim == 0 and where is not True and axis in (0, -1):
+        return ()
+    if a.ndim == 0 and axis not in (None, ()):
+        raise AxisError(axis if isinstance(axis, int) else axis[0], 0, name)
+    return normalize_axes(axis, a.ndim, name)
+
+
+def moment(
+    name: str,
+    a: Any,
+    axis: Any,
+    dtype: Any,
+    ddof: float,
+    keepdims: Any,
+    where: Any,
+    mean: Any,
+    correction: Any,
+) -> Any:
+    """A variance or its root; the plain ones are of one piece."""
+    a = asarray(a)
+    axes = moment_axes(a, axis, name, where)
+    if correction is not NO_VALUE:
+        if ddof != 0:
+            raise ValueError("ddof and correction can't be provided simultaneously.")
+        ddof = correction
+    if mean is NO_VALUE and dtype is None and (where is True or where is NO_VALUE):
+        return LIFTED[name](a, axes, None, ddof, keepdims is True)
+    where = True if where is NO_VALUE else where
+    if mean is NO_VALUE:
+        mean = masked_mean(a, axes, dtype or wide(a), True, where)
+    return spread(name, a, axes, dtype, ddof, keepdims is True, where, mean)
+
+
+def wide(a: Array) -> Any:
+    """The dtype of a mean, where it is not that of the elements."""
+    return FLOAT64 if a.dtype.kind in "biu" else FLOAT32 if a.dtype == FLOAT16 else None
+
+
+def counted(a: Array, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
+    """How many elements each result is made of: a number, or an array under a mask."""
+    if where is not True:
+        mask = broadcast_to(as_mask(where), a.shape)
+        return LIFTED["sum"](mask, axes, INTP, keepdims)
+    count = 1
+    for i in axes:
+        count *= a.shape[i]
+    return count
+
+
+def masked_mean(a: Array, axes: tuple[int, ...], dtype: Any, keepdims: bool, where: Any) -> Any:
+    """The mean of the elements where a mask holds."""
+    wanted = wide(a) if dtype is None else canonical(dtype, "mean")
+    total = REDUCERS["add"].reduce(a, axes, wanted, None, keepdims, NO_VALUE, where)
+    found = LIFTED["divide"](total, counted(a, axes, keepdims, where))
+    narrow = a.dtype if dtype is None and a.dtype == FLOAT16 else total.dtype
+    return found.astype(narrow, copy=False)
+
+
+def spread(
+    name: str,
+    a: Array,
+    axes: tuple[int, ...],
+    dtype: Any,
+    ddof: float,
+    keepdims: bool,
+    where: Any,
+    mean: Any,
+) -> Any:
+    """The mean of the squared distances from `mean` where a mask holds, or its root."""
+    wanted = wide(a) if dtype is None else canonical(dtype, name)
+    away = asarray(a - mean)
+    if away.dtype.kind == "c":
+        squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
+    else:
+        squares = LIFTED["square"](away)
+    total = REDUCERS["add"].reduce(squares, axes, wanted, None, keepdims, NO_VALUE, where)
+    count = counted(a, axes, keepdims, where) - ddof
+    count = LIFTED["maximum"](count, 0) if isinstance(count, Array) else count if count > 0 else 0
+    found = LIFTED["divide"](total, count).astype(total.dtype, copy=False)
+    if dtype is None and a.dtype == FLOAT16:
+        found = found.astype(FLOAT16)
+    return LIFTED["sqrt"](found) if name == "std" else found
+
+
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
+    """Return the weighted mean over the given axes; as `numpy.average`.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : None or int or tuple of int, optional
+    weights : array_like, optional
+        Of the shape of `a`, or of its shape along `axis`. Without weights the result is the mean.
+    returned : bool, default False
+        Return the sum of the weights, too.
+    keepdims : bool, default False
+
+    Returns
+    -------
+    array, or a pair of arrays
+
+    Raises
+    ------
+    ZeroDivisionError
+        Where the weights sum to zero and are no arrays of lazyarray: a sum of those is not known
+        yet, and such averages are NaN or infinite.
+    """
+    a = asarray(a)
+    given = range(a.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple([normalize_axis(each, a.ndim, "average") for each in given])
+    kept = keepdims is True
+    if weights is None:
+        found = LIFTED["average"](a, axes if axis is not None else None, None, kept)
+        if not found.size:
+            raise ZeroDivisionError(f"average: no elements along {axis} in shape {a.shape}")
+        if not returned:
+            return found
+        total = full(found.shape, a.size / found.size, found.dtype)
+        return found, total if found.ndim else total[()]
+    w = fitting(asarray(weights), a, axes, axis)
+    exact = FLOAT64 if a.dtype.kind in "biu" else None
+    kinds = [x for x in (a.dtype, w.dtype, exact) if x is not None]
+    dtype = canonical(np.result_type(*kinds), "average")
+    total = LIFTED["sum"](w, axes, dtype, kept)
+    if not isinstance(weights, ArrayBase) and (peek(total) == 0).any():
+        raise ZeroDivisionError("average: weights sum to zero, can't be normalized")
+    products = LIFTED["multiply"](a, w, dtype=dtype)
+    found = LIFTED["sum"](products, axes, None, kept) / total
+    return (found, total) if returned else found
+
+
+def fitting(w: Array, a: Array, axes: tuple[int, ...], axis: Any) -> Array:
+    """Weights that broadcast to the array."""
+    if w.shape == a.shape:
+        return w
+    text = f"weights have shape {w.shape}, the array {a.shape}"
+    if axis is None:
+        fail(DTypeError, "average", f"{text}: the axis must be specified when they differ")
+    fits = w.shape == tuple([a.shape[i] for i in axes])
+    remedy = "Give one weight for each element along the axis."
+    require(fits, ShapeError, "average", text, remedy)
+    w = w.transpose(np.argsort(axes))
+    return w.reshape(tuple([n if i in axes else 1 for i, n in enumerate(a.shape)]))
+
+
+# ---- NaN left out
+
+
+def known(a: Array, where: Any) -> Any:
+    """The mask of the elements that count; True for all."""
+    where = True if where is NO_VALUE else where
+    if a.dtype.kind not in "fc":
+        return where
+    there = LIFTED["logical_not"](LIFTED["isnan"](a))
+    return there if where is True else LIFTED["logical_and"](there, as_mask(where))
+
+
+def nansum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Sum over the given axes, leaving NaN out; as `numpy.nansum`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["nansum"](a, axis, dtype, keepdims is True), out, "nansum")
+    return sum(without(asarray(a), 0), axis, dtype, out, keepdims, initial, where)
+
+
+def nanprod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Product over the given axes, leaving NaN out; as `numpy.nanprod`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["nanprod"](a, axis, dtype, keepdims is True), out, "nanprod")
+    return prod(without(asarray(a), 1), axis, dtype, out, keepdims, initial, where)
+
+
+def without(a: Array, value: float) -> Any:
+    """The array with `value` in place of NaN."""
+    if a.dtype.kind not in "fc":
+        return a
+    return LIFTED["where"](LIFTED["isnan"](a), value, a)
+
+
+def nanmin(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Smallest element over the given axes, leaving NaN out; as `numpy.nanmin`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["nanmin"](a, axis, keepdims is True), out, "nanmin")
+    return REDUCERS["fmin"].reduce(a, axis, None, out, keepdims is True, initial, where)
+
+
+def nanmax(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = True,
+) -> Any:
+    """Greatest element over the given axes, leaving NaN out; as `numpy.nanmax`."""
+    if initial is NO_VALUE and (where is True or where is NO_VALUE):
+        return written(LIFTED["nanmax"](a, axis, keepdims is True), out, "nanmax")
+    return REDUCERS["fmax"].reduce(a, axis, None, out, keepdims is True, initial, where)
+
+
+def nanmean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Arithmetic mean over the given axes, leaving NaN out; as `numpy.nanmean`."""
+    a = asarray(a)
+    if where is True or where is NO_VALUE or a.dtype.kind not in "fc":
+        if a.dtype.kind not in "fc":
+            return mean(a, axis, dtype, out, keepdims, where=where)
+        return written(LIFTED["nanmean"](a, axis, dtype, keepdims is True), out, "nanmean")
+    axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, "nanmean")
+    total = sum(without(a, 0), axes, dtype, None, keepdims, NO_VALUE, where)
+    count = counted(a, axes, keepdims is True, known(a, where))
+    return written(LIFTED["divide"](total, count).astype(total.dtype, copy=False), out, "nanmean")
+
+
+def nanstd(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+    mean: Any = NO_VALUE,
+    correction: Any = NO_VALUE,
+) -> Any:
+    """Standard deviation over the given axes, leaving NaN out; as `numpy.nanstd`."""
+    found = nan_moment("std", a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return written(found, out, "nanstd")
+
+
+def nanvar(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+    mean: Any = NO_VALUE,
+    correction: Any = NO_VALUE,
+) -> Any:
+    """Variance over the given axes, leaving NaN out; as `numpy.nanvar`."""
+    found = nan_moment("var", a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return written(found, out, "nanvar")
+
+
+def nan_moment(
+    name: str,
+    a: Any,
+    axis: Any,
+    dtype: Any,
+    ddof: float,
+    keepdims: Any,
+    where: Any,
+    mean: Any,
+    correction: Any,
+) -> Any:
+    """A variance or its root over what is no NaN; NaN where nothing is left."""
+    a = asarray(a)
+    if a.dtype.kind not in "fc":
+        return moment(name, a, axis, dtype, ddof, keepdims, where, mean, correction)
+    if correction is not NO_VALUE:
+        if ddof != 0:
+            raise ValueError("ddof and correction can't be provided simultaneously.")
+        ddof = correction
+    axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, f"nan{name}")
+    mask = known(a, where)
+    clean = without(a, 0)
+    if mean is NO_VALUE:
+        # Not by way of float32 for float16: NumPy's does not either.
+        kept = REDUCERS["add"].reduce(clean, axes, dtype, None, True, NO_VALUE, mask)
+        mean = LIFTED["divide"](kept, counted(a, axes, True, mask)).astype(kept.dtype, copy=False)
+    away = LIFTED["where"](mask, clean - mean, 0)
+    if away.dtype.kind == "c":
+        squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
+    else:
+        squares = LIFTED["square"](away)
+    total = LIFTED["sum"](squares, axes, None, keepdims is True)
+    left = counted(a, axes, keepdims is True, mask) - ddof
+    found = LIFTED["divide"](total, left).astype(total.dtype, copy=False)
+    found = LIFTED["where"](left <= 0, np.nan, found)
+    return LIFTED["sqrt"](found) if name == "std" else found
+
+
+amax, amin = max, min
+
+
+def documented(function: Callable[..., Any]) -> None:
+    """The text of the kernel's function, where there is one, and a word on the other options."""
+    kernel = LIFTED.get(function.__name__)
+    if kernel is not None and kernel.__doc__:
+        function.__doc__ = kernel.__doc__.rstrip() + (
+            f"\n\n    ``out``, ``initial``, ``where``: as in `numpy.{function.__name__}`.\n"
+        )
+    function.__module__ = "lazyarray"
+
+
+for _name in __all__:
+    documented(globals()[_name])
+for _name in ("sum", "prod", "max", "min", "any", "all", "mean", "std", "var"):
+    setattr(Array, _name, method(globals()[_name]))

@@ -1,0 +1,188 @@
+"""`la.linalg` against `numpy.linalg`: dtypes, shapes, values, exceptions, gradients, names."""
+
+import numpy as np
+import pytest
+from oracle import agree, agree_values, calls, outcome
+
+import lazyarray as la
+from lazyarray.errors import GradientError
+
+RNG = np.random.default_rng(11)
+A = RNG.normal(size=(3, 3))
+INPUTS = {
+    "a": A,
+    "p": A @ A.T + np.eye(3),
+    "s": RNG.normal(size=(2, 3, 3)),
+    "z": A + 1j * RNG.normal(size=(3, 3)),
+    "f": A.astype(np.float32),
+    "h": A.astype(np.float16),
+    "i": RNG.integers(-4, 5, (3, 3)) + 9 * np.eye(3, dtype=int),
+    "k": np.eye(3, dtype=bool),
+    "w": RNG.normal(size=(2, 4)),
+    "t": RNG.normal(size=(4, 2)),
+    "b": RNG.normal(size=3),
+    "m": RNG.normal(size=(3, 2)),
+    "e": np.zeros((0, 3, 3)),
+    "o": np.zeros((3, 3)),
+    "r": RNG.normal(size=(2, 3, 2, 3)),
+    "v": RNG.normal(size=(4, 3)),
+}
+INPUTS["q"] = INPUTS["z"] @ INPUTS["z"].conj().T + np.eye(3)
+INPUTS["g"] = INPUTS["a"].T  # in Fortran order
+
+CALLS = """
+inv(a) | inv(s) | inv(z) | inv(f) | inv(h) | inv(i) | inv(k) | inv(w) | inv(b) | inv(e) | inv(o)
+inv(g)
+solve(a, b) | solve(a, m) | solve(s, m) | solve(s, b) | solve(z, b) | solve(i, i) | solve(f, m)
+solve(w, b)
+solve(a, t) | solve(o, b) | solve(a, b[:2]) | solve(s, s[0]) | solve(s, s[:, :, 0]) | solve(g, b)
+det(a) | det(s) | det(z) | det(f) | det(i) | det(w) | det(e) | det(h) | det([[1, 2], [3, 4]])
+slogdet(a) | slogdet(s) | slogdet(z) | slogdet(f) | slogdet(o) | slogdet(i) | slogdet(b)
+cholesky(p) | cholesky(q) | cholesky(p, upper=True) | cholesky(-p) | cholesky(w) | cholesky(i @ i.T)
+eigvalsh(p) | eigvalsh(q) | eigvalsh(a, 'U') | eigvalsh(a, UPLO='l') | eigvalsh(a, 'X')
+eigvalsh(s) | eigvalsh(w)
+eigh(p) | eigh(q) | eigh(a, 'U') | eigh(s) | eigh(f @ f.T) | eigh(i) | eigh(e)
+eig(a) | eig(p) | eig(z) | eig(i) | eig(s) | eigvals(a) | eigvals(p) | eigvals(w) | eig(f)
+svd(a) | svd(w) | svd(t, full_matrices=False) | svd(z) | svd(s, compute_uv=False)
+svd(p, hermitian=True)
+svd(b) | svd(f) | svd(i) | svd(w, False, True) | svdvals(w) | svdvals(s) | svdvals(z) | svd(h)
+qr(a) | qr(w) | qr(t) | qr(t, 'complete') | qr(t, mode='r') | qr(t, 'raw') | qr(s) | qr(z)
+qr(t, 'no') | qr(b)
+pinv(a) | pinv(w) | pinv(s) | pinv(z) | pinv(t, 0.5) | pinv(p, hermitian=True) | pinv(w, rtol=0.1)
+pinv(b)
+matrix_rank(a) | matrix_rank(o) | matrix_rank(s) | matrix_rank(b) | matrix_rank(a, tol=1.0)
+matrix_rank(w)
+matrix_rank(p, hermitian=True) | matrix_rank(s, rtol=0.1)
+cond(a) | cond(s) | cond(a, 1) | cond(a, 'fro') | cond(w) | cond(w, 1) | cond(a, -2) | cond(o)
+cond(e) | cond(a, 7)
+cond(z) | cond(f) | cond(a, 'nuc')
+lstsq(v, INPUTS_b4) | lstsq(t, t) | lstsq(w, b[:2])
+matrix_power(a, 3) | matrix_power(a, 0) | matrix_power(a, -2) | matrix_power(s, 5)
+matrix_power(i, 2)
+matrix_power(w, 2) | matrix_power(a, 1.5) | matrix_power(o, -1) | matrix_power(a, 1)
+multi_dot([a, p, m]) | multi_dot([b, a, p, b]) | multi_dot([w, t]) | multi_dot([b, a])
+multi_dot([a])
+multi_dot([a, s, p]) | multi_dot([a, w]) | multi_dot([m.T, a, p, m, w, t])
+tensorinv(r, ind=2) | tensorinv(r.reshape(6, 2, 3), ind=1) | tensorinv(r, 0)
+tensorsolve(r, w[:, :3])
+tensorsolve(r.transpose(2, 0, 3, 1), w[:, :3], axes=(1, 3)) | tensorsolve(r, b) | tensorinv(w)
+norm(a) | norm(b) | norm(a, 1) | norm(a, -1) | norm(a, 2) | norm(a, -2) | norm(a, 'nuc')
+norm(a, 'fro')
+norm(a, np.inf) | norm(b, 3) | norm(b, 0) | norm(s, axis=1) | norm(s, axis=(0, 2))
+norm(s, 2, axis=(1, 2))
+norm(s, 'nuc', axis=(0, 2), keepdims=True) | norm(a, 'no') | norm(s, 1) | norm(z) | norm(z, 2)
+norm(i) | norm(f, 2)
+norm(b, 'fro') | norm(a, keepdims=True) | norm(a, 2, axis=(0, 0)) | norm(b, -np.inf) | norm(i, 2)
+matrix_norm(s) | matrix_norm(s, ord=2, keepdims=True) | matrix_norm(a, ord='nuc') | vector_norm(s)
+vector_norm(b, ord=1)
+vector_norm(s, axis=(0, 2)) | vector_norm(s, axis=1, keepdims=True) | vector_norm(s, keepdims=True)
+vector_norm(s, axis=(0, 1), ord=3)
+trace(s) | trace(a, offset=1) | trace(i, dtype='f') | diagonal(s) | diagonal(w, offset=1)
+outer(b, b) | outer(a, b)
+cross(a, p) | cross(b, b[::-1]) | cross(w, w) | matmul(a, b) | tensordot(a, p)
+tensordot(s, a, axes=1)
+vecdot(a, p) | vecdot(z, b) | matrix_transpose(s) | matrix_transpose(b)
+"""
+
+
+def fresh(namespace):
+    if namespace is np:
+        return {key: x.copy("K") for key, x in INPUTS.items()}
+    return {key: la.array(x) for key, x in INPUTS.items()}
+
+
+@pytest.mark.parametrize("call", calls(CALLS.replace("INPUTS_b4", "v[:, 0]")))
+def test_values(call):
+    wanted = outcome(f"linalg.{call}", np, fresh(np))
+    agree(outcome(f"linalg.{call}", la, fresh(la)), wanted, call, close=True)
+
+
+@pytest.mark.parametrize(
+    "call", ["inv(a)", "svd(w)", "eig(a)", "norm(a, 2)", "matrix_power(a, 3)", "lstsq(t, t)"]
+)
+def test_numpys_functions_stay_here(call):
+    found = outcome(f"linalg.{call}", np, fresh(la))
+    first = found[0] if isinstance(found, tuple) else found
+    assert isinstance(first, la.Array)
+    if "norm" not in call and "power" not in call:
+        agree_values(found, outcome(f"linalg.{call}", np, fresh(np)), call)
+
+
+def test_what_lapack_computes_has_numpys_bits():
+    for call in ("inv(a)", "solve(s, m)", "svd(w)", "eigh(p)", "qr(t)", "cholesky(q)", "pinv(w)"):
+        agree(
+            outcome(f"linalg.{call}", la, fresh(la)), outcome(f"linalg.{call}", np, fresh(np)), call
+        )
+
+
+def test_results_have_names():
+    found = la.linalg.svd(la.array(INPUTS["w"]))
+    assert found._fields == ("U", "S", "Vh") and found.S.shape == (2,)
+    assert la.linalg.eigh(la.eye(2)).eigenvalues.tolist() == [1, 1]
+    assert la.linalg.slogdet(la.eye(2)).logabsdet == 0
+
+
+def test_shapes_are_looked_at_when_it_is_called():
+    with pytest.raises(np.linalg.LinAlgError, match=r"inv: .* must be square, got \(2, 4\)"):
+        la.linalg.inv(la.zeros((2, 4)))
+    with pytest.raises(TypeError, match="float16 is unsupported in linalg"):
+        la.linalg.inv(la.zeros((2, 2), "float16"))
+
+
+def test_every_name_is_there():
+    assert set(np.linalg.__all__) <= set(la.linalg.__all__)
+    for name in la.linalg.__all__:
+        assert getattr(la.linalg, name).__doc__, name
+
+
+def slopes(function, x):
+    """The gradient by central differences, real and imaginary parts side by side."""
+    found = np.zeros_like(x)
+    for at in np.ndindex(x.shape):
+        for unit in (1, 1j) if x.dtype.kind == "c" else (1,):
+            moved = [x.copy(), x.copy()]
+            moved[0][at] += 1e-6 * unit
+            moved[1][at] -= 1e-6 * unit
+            found[at] += unit * (function(moved[0]) - function(moved[1])) / 2e-6
+    return found
+
+
+def weighed(found):
+    """A real number that depends on all of a result, not on the phases of vectors."""
+    return sum((abs(x) ** 2 * (i + 1)).sum() + (abs(x).reshape(-1)[:1] * 3).sum()
+               for i, x in enumerate(found if isinstance(found, tuple) else (found,)))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["a", "z"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "inv(x)", "solve(x, x[0])", "solve(x + 2, x)", "det(x)", "slogdet(x)", "pinv(x[:, :2])",
+        "cholesky(x @ x.conj().T + 3 * ONE)", "eigvalsh(x + x.conj().T)", "svd(x)[1]",
+        "svd(x[:, :2], full_matrices=False)", "eigh(x + x.conj().T)", "qr(x)", "norm(x, 2)",
+        "norm(x, 'nuc')", "norm(x)", "matrix_power(x, -3)", "multi_dot([x, x, x])",
+        "tensorsolve(x, x[0])", "vector_norm(x, axis=0)", "cond(x @ x)",
+    ],
+)  # fmt: skip
+def test_gradients(call, kind):
+    def value(namespace, x):
+        found = eval(f"f.{call}", {"f": namespace.linalg, "x": x, "ONE": np.eye(3)})
+        return weighed(found)
+
+    x = la.array(INPUTS[kind])
+    x.attach_grad()
+    with la.autograd.record():
+        loss = value(la, x)
+    loss.backward()
+    wanted = slopes(lambda x: value(np, x), INPUTS[kind])
+    np.testing.assert_allclose(x.grad, wanted, rtol=1e-6, atol=1e-6 * abs(wanted).max())
+
+
+def test_no_gradient_is_said():
+    x = la.array(INPUTS["w"])
+    x.attach_grad()
+    for function in (lambda: la.linalg.svd(x).U, lambda: la.linalg.qr(x).R):
+        with la.autograd.record():
+            loss = function().sum()
+        with pytest.raises(GradientError, match="no gradient"):
+            loss.backward()
