@@ -20,4 +20,5 @@ cdef Lock runtime_lock()
 cdef object inspecting()
 cdef int flush_live(Recorder rec) except -1
 cdef int wait_node(Node node) except -1
+cdef int observe_node(Node node) except -1
 cdef object numpy_view(Node node)

@@ -226,7 +226,6 @@ cdef int flush_now(list targets, Recorder live, bint waiting, bint together) exc
     cdef Lock held = lock
     if complaints:
         complain()
-    speak()
     admit(1, 0)
     while True:
         short = None
@@ -354,8 +353,13 @@ cdef int wait_node(Node node) except -1:
         var_wait(buffer.var)
     elif node.state == PLACEHOLDER:
         raise RuntimeError("an unbound Variable has no value; bind the Symbol first")
-    speak()
     return 0
+
+
+cdef int observe_node(Node node) except -1:
+    """Wait for a value that the user wants to see; floating-point warnings are issued now."""
+    wait_node(node)
+    return speak()
 
 
 cdef object numpy_view(Node node):

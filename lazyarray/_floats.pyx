@@ -1,14 +1,15 @@
 """Floating-point warnings: what NumPy's errstate asks for, and what a kernel's flags say once it has run."""
 
-# Design. A Mode is what an errstate asked for where an op was recorded; the Node holds it, None where nothing is asked. It is
-# read from NumPy's own context variable: two loads where a thread has never set one, a look at the capsule otherwise.
-# A kernel that has raised flags is told of in `reports`; the next wait or flush of a Python thread issues them, outside of
+# Design. A Mode is what an errstate asked for where an op was recorded; the Node holds it, None for NumPy's default. It is
+# read from NumPy's own context variable: a few loads where no variable of the context has been set since the last look.
+# A kernel that has raised flags is told of in `reports`; the next wait of a Python thread for a value issues them, outside of
 # every lock, as the warnings module, the user's function or the user's log may run anything.
 # Guarded by the GIL: everything here.
 
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.ref cimport Py_XDECREF, Py_XINCREF
 
+import contextvars
 import sys
 import warnings
 
@@ -18,24 +19,42 @@ from lazyarray._engine cimport inside_task
 
 cdef extern from *:
     """
+    #include <string.h>
+    // The beginning of CPython's context object: its variables are in an immutable map, so its address says what they are.
+    struct la_context {
+        PyObject_HEAD
+        void* before;
+        PyObject* variables;
+    };
     #if PY_VERSION_HEX < 0x030E0000
-    #define LA_NO_CONTEXT() (PyThreadState_Get()->context == NULL)
+    static inline PyObject* la_context_of_thread(void) { return PyThreadState_Get()->context; }
+    static int la_context_known(PyObject* context) {
+        PyObject* map = ((struct la_context*)context)->variables;
+        return map && strcmp(Py_TYPE(map)->tp_name, "hamt") == 0;
+    }
     #else
-    #define LA_NO_CONTEXT() 0
+    static inline PyObject* la_context_of_thread(void) { return Py_None; }
+    static int la_context_known(PyObject* context) { return 0; }
     #endif
     """
-    bint LA_NO_CONTEXT()
+    ctypedef struct la_context:
+        PyObject* variables
+    PyObject* la_context_of_thread()
+    bint la_context_known(object context)
 
 cdef extern from "Python.h":
     int PyContextVar_Get(object var, PyObject* default, PyObject** value) except -1
 
 cdef enum:
     KNOWN = 64          # modes that are remembered
+    KEPT = 1024         # reports that nobody has waited for
 
 cdef object variable = np._core.umath._extobj_contextvar
 cdef dict known = {}
-cdef object last_capsule = None     # held: its address names it
+cdef object last_capsule = None     # both held: an address names them
+cdef PyObject* last_variables = NULL
 cdef Mode last_mode = None
+cdef bint known_layout = la_context_known(contextvars.copy_context())
 cdef list reports = []
 cdef dict modules = {}              # file name -> (module name, registry of its warnings)
 
@@ -54,10 +73,12 @@ cdef class Mode:
     def __init__(self, dict kinds, call):
         self.kinds = {flag: kinds[name] for flag, name, _, _ in KINDS}
         self.call = call
-        self.asked = self.raising = 0
+        self.asked = self.raising = self.exact = 0
         for flag, kind in self.kinds.items():
             if kind != "ignore":
                 self.asked |= <int>flag
+            if kind not in ("ignore", "warn"):
+                self.exact |= <int>flag
             if kind == "raise":
                 self.raising |= <int>flag
 
@@ -67,6 +88,8 @@ cdef Mode known_mode(dict kinds, object call):
     cdef Mode made = Mode(kinds, call)
     cdef tuple key
     if not made.asked:
+        return silent
+    if call is None and made.kinds == default.kinds:
         return None
     key = (*kinds.items(), id(call))
     found = known.get(key)
@@ -77,19 +100,27 @@ cdef Mode known_mode(dict kinds, object call):
     return found
 
 
-# A thread that has set nothing has what NumPy starts with.
-cdef Mode first_mode = known_mode({"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}, None)
+# A thread that has set nothing has what NumPy starts with. What lazyarray records by itself says nothing.
+default = Mode({"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}, None)
+silent = Mode(dict.fromkeys(("divide", "over", "under", "invalid"), "ignore"), None)
 
 
-cdef Mode mode():
-    """What is asked for on this thread now, or None."""
-    if LA_NO_CONTEXT():
-        return first_mode
-    return of_context()
+cdef PyObject* mode_now() noexcept:
+    """What is asked for on this thread now; None for NumPy's default. Borrowed until the next call."""
+    cdef PyObject* context = la_context_of_thread()
+    if context == NULL:
+        return <PyObject*>None
+    if known_layout and (<la_context*>context).variables == last_variables:
+        return <PyObject*>last_mode
+    try:
+        look(context)
+    except Exception:       # nothing that a program can do
+        pass
+    return <PyObject*>last_mode
 
 
-cdef Mode of_context():
-    global last_capsule, last_mode
+cdef int look(PyObject* context) except -1:
+    global last_capsule, last_mode, last_variables
     cdef PyObject* raw = NULL
     cdef bint same
     PyContextVar_Get(variable, NULL, &raw)
@@ -98,16 +129,23 @@ cdef Mode of_context():
         last_capsule = <object>raw
         last_mode = known_mode(np.geterr(), np.geterrcall())
     Py_XDECREF(raw)
-    return last_mode
+    if known_layout:
+        raw = last_variables
+        last_variables = (<la_context*>context).variables
+        Py_XINCREF(last_variables)
+        Py_XDECREF(raw)
+    return 0
 
 
 def current():
-    """What this thread's errstate asks for, or None. Equal ones are the same object."""
-    return mode()
+    """What this thread's errstate asks for; None for NumPy's default. Equal ones are the same object."""
+    return <object>mode_now()
 
 
 cdef int tell(int flags, list notes) except -1:
     """Keep for the next wait what a kernel raised; `notes` are (op's name, flags it can raise, code, instruction, mode)."""
+    if len(reports) >= KEPT:        # nobody waits
+        del reports[0]
     reports.append((flags, notes))
     return 0
 
@@ -135,17 +173,24 @@ cdef int issue_all() except -1:
     return 0
 
 
+def forget():
+    """Issue nothing of what has been told so far."""
+    reports.clear()
+
+
 def spoken(flags, notes):
     """What is to be done about a kernel's flags, as (function, arguments)."""
     if not flags:
         yield from notes
         return
-    for flag, _, number, text in KINDS:
+    # As NumPy does, a call is told of all that was raised.
+    number = sum([one for bit, _, one, _ in KINDS if flags & bit])
+    for flag, _, _, text in KINDS:
         if not flags & flag:
             continue
         asking = {}
         for note in notes:
-            if note[4] is not None and note[1] & flag and note[4].asked & flag:
+            if note[1] & flag and note[4].asked & flag:
                 asking.setdefault((note[4].kinds[flag], id(note[4].call)), []).append(note)
         for (kind, _), some in asking.items():
             some = likely_first(some, flag)
@@ -229,7 +274,7 @@ def failure(flags, notes):
     """(message, site) of the FloatingPointError for a kernel's flags, None where no mode asks for one."""
     for flag, _, _, text in KINDS:
         some = [note for note in notes
-                if flags & flag and note[1] & flag and note[4] is not None and note[4].raising & flag]
+                if flags & flag and note[1] & flag and note[4].raising & flag]
         if some:
             some = likely_first(some, flag)
             return f"{text} encountered in {named(some)}", where(some)

@@ -59,7 +59,7 @@ cdef class Node:
     cdef readonly bint released         # its tape has been walked and let go
     cdef bint pinned                    # its buffer is exported; pending: reads a value that is
     cdef public object variable         # where backward leaves this node's gradient, or None
-    cdef object floats                  # what errstate asked for where it was recorded (_floats.Mode), or None
+    cdef object floats                  # what errstate asked for where it was recorded (_floats.Mode); None: NumPy's default
     cdef object code                    # the user's code object and instruction
     cdef int lasti
     cdef readonly uint64_t serial

@@ -20,7 +20,8 @@ import threading
 
 import numpy as np
 
-from lazyarray._floats cimport mode
+from lazyarray import _floats
+from lazyarray._floats cimport mode_now
 from lazyarray._memory cimport Buffer
 from lazyarray._trace cimport active, watching
 from lazyarray.dtypes import NUMBER, canonical
@@ -60,11 +61,14 @@ cdef int next_op = 1
 cdef dict inside = {}               # file name -> whether it belongs to lazyarray
 cdef object last_code = None        # the user's code object that recorded last
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
-FRONT = {"lift.py", "reductions.py", "ufunc.py", "ufunc_calls.py", "array.py", "methods.py", "hosted.py"}
+FRONT = {
+    "array.py", "edges.py", "hosted.py", "lift.py", "methods.py", "reductions.py", "signatures.py", "ufunc.py", "ufunc_calls.py",
+}
 cdef object threads = threading.local()
 
 registry = {}                       # op name -> Op or composite function; ops/ fills it
 operators = {}                      # Python operator name -> op; ops/ fills it
+cdef object silent = _floats.silent
 cdef object number_class = None     # of numbers that are data while a call is traced
 cdef Py_ssize_t records = 0
 cdef Py_ssize_t tape_bytes = 0      # of values that have run and that a tape holds
@@ -453,8 +457,10 @@ cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t o
         if rec.recording and ((<Node>each).taped or (<Node>each).variable is not None or (<Node>each).released):
             node.taped = True
     # The user's own ops warn as NumPy's; what lazyarray records on its way to something else does not.
-    if capture(node, rec):
-        node.floats = mode()
+    if not capture(node, rec):
+        node.floats = silent
+    elif mode_now() != <PyObject*>None:
+        node.floats = <object>mode_now()
     node.recorder = rec
     node.before = rec.newest
     if rec.newest != NULL:
@@ -594,6 +600,8 @@ def forget_value(Node node):
 cdef tuple contiguous(tuple shape, Py_ssize_t itemsize):
     cdef Py_ssize_t stride = itemsize, extent
     cdef list out = []
+    if len(shape) == 1:
+        return (itemsize,)
     for extent in reversed(shape):
         out.append(stride)
         stride *= extent if extent > 1 else 1

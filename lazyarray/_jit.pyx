@@ -22,7 +22,7 @@ cimport numpy as cnp
 from lazyarray import _handle
 from lazyarray._bind cimport Lock, bind_now, flush_nodes, inspecting, lowered_plan, make_room, raw_sites, runtime_lock
 from lazyarray._engine cimport admit
-from lazyarray._floats cimport mode
+from lazyarray._floats cimport mode_now
 from lazyarray._handle cimport Handle, Storage, structure, wrap
 from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, constant, leaf, make, recorder
 from lazyarray._memory import NoRoom
@@ -287,7 +287,6 @@ cdef class Template:
             else:
                 given_up = make_room(short, given_up)
 
-
     cdef list replay(self, Variant variant, list storages, list numbers, list shifts):
         # The same, where a gradient will be asked for: each node is recorded again, with its own line, without Python.
         cdef list values = [(<Storage>each).node for each in storages]
@@ -335,7 +334,7 @@ cdef class Taken(Taker):
 
     cdef int take(self, list found) except -1:
         cdef list results = []
-        cdef Py_ssize_t i, place, value
+        cdef Py_ssize_t i, place
         cdef Storage storage
         cdef Node node, own
         cdef Ending* ending

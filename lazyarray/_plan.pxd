@@ -55,6 +55,7 @@ cdef class Plan:
     cdef vector[char] is_written        # by slot
     cdef vector[Risk] risks
     cdef list names                     # of their ops, as warnings say them
+    cdef vector[Spec] cold              # tasks in tier 1 as they were in tier 0; those without a function still are
     cdef readonly list kernels
     cdef readonly list calls            # (function, attributes, arrays, op name) of Python tasks
     cdef readonly list labels           # bytes, for the event log

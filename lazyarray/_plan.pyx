@@ -23,10 +23,10 @@ import numpy as np
 
 from lazyarray import floats, tiers
 from lazyarray._engine cimport (
-    NativeFinish, VarState, is_naive, push_native, push_python, var_idle, var_poison, var_poisoned, var_written,
+    NativeFinish, VarState, is_naive, push_native, push_python, push_short, var_idle, var_poison, var_poisoned, var_written,
 )
-from lazyarray._floats cimport Mode, drain, tell
-from lazyarray._floats import KINDS, failure
+from lazyarray._floats cimport DIVIDE, INVALID, OVERFLOW, UNDERFLOW, Mode, drain, tell
+from lazyarray._floats import KINDS, default, failure, forget
 from lazyarray._ir cimport CONST, Node, issue, leaf_like, settle
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
 from lazyarray._memory cimport Buffer, try_buffer
@@ -62,6 +62,7 @@ cdef enum:
     FLOATS = 98                 # error code of a task whose flags are errors
     INLINE_COST = 40_000        # ns of kernel time that are cheaper to run here than to hand over (9 us) and wait for
     RELEASE_COST = 5_000        # ns from which an inline run lets go of the GIL
+    SHORT_BYTES = 32_768        # in a plan whose host functions take no longer than to hand them over
     SHARE_COST = 10_000         # ns of work that are worth a worker's waking: what a thread takes at once of a kernel
 
 # What the engine runs: one kernel with its pointers.
@@ -73,6 +74,8 @@ cdef struct Call:
     unsigned wanted             # flags that are told of,
     unsigned raising            # and those of them that are errors
     bint shared                 # between threads: `finish` tells
+    Py_ssize_t extent
+    Py_ssize_t grain
     Raised raised
 
 # What a plan takes itself, in bytes: measured with tracemalloc, beside the kernels' own memory.
@@ -134,12 +137,25 @@ cdef Py_ssize_t share_of(NativeKernel kernel) noexcept:
     return kernel.grain * <Py_ssize_t>max(1.0, min(wanted, <double>grains))
 
 
+cdef void fill(Spec* spec, NativeKernel kernel) noexcept:
+    spec.run = kernel.run
+    spec.finish = kernel.finish
+    spec.params = kernel.params
+    spec.extent = kernel.extent
+    spec.grain = share_of(kernel)
+
+
+cdef int compiled_dull(NativeKernel kernel) noexcept:
+    # Compiled loops may find fault with a NaN in what is left after the last whole vector, and with more in a single element.
+    return INVALID if kernel.extent > 1 else INVALID | DIVIDE | OVERFLOW | UNDERFLOW
+
+
 @cython.final
 cdef class Plan:
     """A lowered program in the form that bind reads."""
 
     def __init__(self, program, graph):
-        cdef Spec spec
+        cdef Spec spec, first
         cdef Arg arg
         cdef SlotSpec slot
         cdef Kept kept
@@ -196,18 +212,22 @@ cdef class Plan:
                 self.inline = False
             else:
                 kernel = task.kernel
-                spec.run = kernel.run
-                spec.finish = kernel.finish
-                spec.params = kernel.params
-                spec.extent = kernel.extent
-                spec.grain = share_of(kernel)
+                fill(&spec, kernel)
                 self.cost += kernel.cost
                 self.kernels.append(kernel)
                 self.calls.append(None)
                 self.n_compiled += task.tier
                 if graph.ops[task.place].fallible:
                     self.inline = False
-            self.add_risks(&spec, task, graph)
+            add_risks(self, &spec, task, graph)
+            first = spec
+            first.run = NULL
+            if task.tier:
+                kernel = task.recipe.kernel()
+                self.retired.append(kernel)
+                fill(&first, kernel)
+                spec.dull |= compiled_dull(kernel)
+            self.cold.push_back(first)
             self.tasks.push_back(spec)
         for place, index in program.kept:
             kept.place = place
@@ -222,32 +242,16 @@ cdef class Plan:
         if holds_graph:
             self.nbytes += NODE_BYTES * <Py_ssize_t>len(graph.ops)
 
-    cdef int add_risks(self, Spec* spec, object task, object graph) except -1:
-        cdef Risk risk
-        spec.first_risk = <int>self.risks.size()
-        spec.dull = 0
-        for place in task.nodes:
-            dtypes = [(graph.types[i] if i >= 0 else graph.leaf_types[-1 - i]).dtype for i in graph.inputs[place]]
-            name, flags, dull = floats.flags_of(graph.ops[place], dtypes, graph.types[place].dtype)
-            spec.dull |= <int>dull
-            if flags:
-                risk.place, risk.flags = place, flags
-                self.risks.push_back(risk)
-                self.names.append(name)
-        spec.n_risks = <int>self.risks.size() - spec.first_risk
-        return 0
-
     def swap(self, Py_ssize_t index, NativeKernel kernel):
         """Run a task's kernel in tier 1 from the next bind on; the caller holds the runtime's lock."""
         cdef Spec* spec = &self.tasks[index]
         task = self.program.tasks[index]
         self.retired.append(self.kernels[index])
+        if self.cold[index].run == NULL:
+            self.cold[index] = spec[0]
+        spec.dull |= compiled_dull(kernel)
         self.kernels[index] = task.kernel = kernel
-        spec.run = kernel.run
-        spec.finish = kernel.finish
-        spec.params = kernel.params
-        spec.extent = kernel.extent
-        spec.grain = share_of(kernel)
+        fill(spec, kernel)
         task.tier = 1
         self.n_compiled += 1
 
@@ -266,6 +270,22 @@ cdef struct Noted:
     PyObject* code
     PyObject* mode
     int lasti
+
+
+cdef int add_risks(Plan plan, Spec* spec, object task, object graph) except -1:
+    cdef Risk risk
+    spec.first_risk = <int>plan.risks.size()
+    spec.dull = 0
+    for place in task.nodes:
+        dtypes = [(graph.types[i] if i >= 0 else graph.leaf_types[-1 - i]).dtype for i in graph.inputs[place]]
+        name, flags, dull = floats.flags_of(graph.ops[place], dtypes, graph.types[place].dtype)
+        spec.dull |= <int>dull
+        if flags:
+            risk.place, risk.flags = place, flags
+            plan.risks.push_back(risk)
+            plan.names.append(name)
+    spec.n_risks = <int>plan.risks.size() - spec.first_risk
+    return 0
 
 
 cdef class Taker:
@@ -315,7 +335,7 @@ cdef class Frame:
         cdef int i
         return [
             (self.plan.names[i], self.plan.risks[i].flags, <object>self.noted[i].code, self.noted[i].lasti,
-             <object>self.noted[i].mode)
+             default if <object>self.noted[i].mode is None else <object>self.noted[i].mode)
             for i in range(spec.first_risk, spec.first_risk + spec.n_risks)
         ]
 
@@ -350,6 +370,18 @@ cdef int speak() except -1:
     return drain()
 
 
+def warn_now():
+    """Issue the floating-point warnings of what has run."""
+    speak()
+
+
+def hush():
+    """Forget the floating-point warnings of what has run."""
+    if not raised().empty():
+        collect_raised()
+    forget()
+
+
 def located(kind, message, site):
     """An exception that names the line where the failing op was recorded."""
     if site is not None and site[0] is not None:
@@ -367,113 +399,7 @@ def line_of(site):
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-class OneThread:
-    """Holds NumPy's BLAS at one thread a call while a host function runs: the workers are threads enough, and its bits must
-    not depend on how many cores there are. SciPy's copy is set for good by `_blas.load_blas`."""
-
-    def __init__(self):
-        self.lock = threading.Lock()    # ctypes lets go of the GIL
-        self.inside = 0
-        self.libraries = None
-        self.before = []
-
-    def __enter__(self):
-        with self.lock:
-            self.inside += 1
-            if self.inside > 1:
-                return
-            if self.libraries is None:
-                from threadpoolctl import ThreadpoolController
-
-                self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-            self.before = [(library, library.get_num_threads()) for library in self.libraries]
-            for library, count in self.before:
-                if count != 1:
-                    set_threads(library, 1)
-
-    def __exit__(self, *exception):
-        with self.lock:
-            self.inside -= 1
-            if self.inside:
-                return
-            for library, count in self.before:
-                if count != 1:
-                    set_threads(library, count)
-
-
-def set_threads(library, count):
-    """Set how many threads a call of a library has, whichever thread has set that before."""
-    free = getattr(library, "clear_controlling_thread", None)   # newer versions listen to one thread only
-    if free is not None:
-        free(force=True)
-    library.set_num_threads(count)
-    if free is not None:
-        free(force=True)
-
-
-# Host functions that call BLAS, by the beginnings of their names.
-BLAS_USERS = ("linalg.", "einsum", "dot", "inner", "vdot", "tensordot", "cov", "corrcoef", "polyfit")
-single_threaded = OneThread()
-
-
-def fresh_blas_hold():
-    """In a forked child: the thread that held the lock is gone."""
-    global single_threaded
-    single_threaded = OneThread()
-
-
-os.register_at_fork(after_in_child=fresh_blas_hold)
-
-
-class HostCall:
-    """A Python task: an op's NumPy function on the memory of its slots."""
-
-    __slots__ = ("arrays", "attributes", "frame", "function", "mode", "name", "site")
-
-    def __init__(self, function, attributes, arrays, name, site, mode, frame):
-        self.function = function
-        self.attributes = attributes
-        self.arrays = arrays
-        self.name = name
-        self.site = site
-        self.mode = mode            # of floating-point warnings, or None
-        self.frame = frame          # whose memory holds the numbers
-
-    def __call__(self):
-        cdef int flags = 0
-        if self.mode is None:
-            with np.errstate(all="ignore"):
-                return self.compute()
-        seen = set()
-        with np.errstate(**listening(self.mode), call=lambda kind, number: seen.add(number)):
-            self.compute()
-        if not seen:
-            return
-        for flag, _, number, _ in KINDS:
-            if number in seen:
-                flags |= <int>flag
-        notes = [(self.name, flags, *(self.site or (None, 0)), self.mode)]
-        found = failure(flags, notes)
-        if found is not None:
-            raise FloatingPointError(f"{found[0]}\n  Recorded at {found[1]}.")
-        tell(flags, notes)
-
-    def compute(self):
-        try:
-            if self.name.startswith(BLAS_USERS):
-                with single_threaded:
-                    self.function(np, *self.arrays, **self.attributes)
-            else:
-                self.function(np, *self.arrays, **self.attributes)
-        except Exception as error:
-            if self.site is not None and self.site[0] is not None:
-                error.add_note(f"{self.name}: recorded at {line_of(self.site)}.")
-            raise
-
-
-def listening(Mode mode):
-    """The arguments of an errstate that calls for what a mode asks for."""
-    return {name: "call" if mode.asked & <int>flag else "ignore" for flag, name, _, _ in KINDS}
+include "native/plan_host.pxi"
 
 
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
@@ -511,6 +437,8 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
     cdef Py_ssize_t failed = -1
     cdef NativeFinish finish
     cdef const uint64_t* depends
+    cdef Py_ssize_t nbytes = 0
+    cdef bint short = False
     cdef bint watched = False, strict = False
     frame.plan = plan
     frame.memory = <char*>malloc(
@@ -558,9 +486,11 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
         calls[i].args = pointers + spec.first_arg
         calls[i].wanted = calls[i].raising = 0
         if spec.n_risks and not spec.python:
-            look_at_modes(plan, spec, walk, &calls[i])
+            spec = look_at_modes(plan, i, walk, &calls[i])
+            calls[i].run, calls[i].finish, calls[i].params = spec.run, spec.finish, spec.params
             watched = watched or calls[i].wanted
             strict = strict or calls[i].raising
+        calls[i].extent, calls[i].grain = spec.extent, spec.grain
         calls[i].shared = spec.extent > spec.grain
         calls[i].raised.frame = NULL
         calls[i].raised.index = <int>i
@@ -618,6 +548,10 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
         frame.note(walk)
         for i in range(n_calls):
             calls[i].raised.frame = <PyObject*>frame
+    if waiting and substitutes is None:
+        for i in range(n_slots):
+            nbytes += plan.slots[i].nbytes
+        short = nbytes <= SHORT_BYTES
     for i in range(n_calls):
         spec = &plan.tasks[i]
         reads.clear()
@@ -626,21 +560,26 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
             reads.push_back(slot_vars[plan.vars[k]])
         for k in range(spec.first_write, spec.first_write + spec.n_writes):
             writes.push_back(slot_vars[plan.vars[k]])
-        if spec.python:
+        if spec.python and short:
+            push_short(
+                host_call(plan, i, pointers + spec.first_arg, frame, walk), reads.data(), spec.n_reads,
+                writes.data(), spec.n_writes, spec.nbytes, plan.calls[i][3],
+            )
+        elif spec.python:
             push_python(
                 host_call(plan, i, pointers + spec.first_arg, frame, walk), reads.data(), spec.n_reads,
                 writes.data(), spec.n_writes, spec.priority, None, spec.nbytes, plan.calls[i][3],
             )
         else:
             finish = finish_call
-            if spec.finish == NULL and not (calls[i].wanted and calls[i].shared):
+            if calls[i].finish == NULL and not (calls[i].wanted and calls[i].shared):
                 finish = NULL
                 calls[i].shared = False
             depends = NULL
             if spec.first_depends >= 0:
                 depends = plan.depends.data() + spec.first_depends
             push_native(
-                run_call, finish, &calls[i], spec.extent, spec.grain,
+                run_call, finish, &calls[i], calls[i].extent, calls[i].grain,
                 frame, <int>i, reads.data(), spec.n_reads, writes.data(), spec.n_writes, depends,
                 spec.priority, None, spec.nbytes,
                 <const char*>(<bytes>plan.labels[i]),
@@ -648,22 +587,28 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
     return results
 
 
-cdef inline void look_at_modes(Plan plan, Spec* spec, Walk* walk, Call* call) noexcept:
-    # A flag that a node may raise and does not ask for is not told of: nobody knows which node it was.
-    cdef int i, asked, wanted = 0, silent = spec.dull, raising = 0
+cdef inline Spec* look_at_modes(Plan plan, Py_ssize_t index, Walk* walk, Call* call) noexcept:
+    # The task as it is to run. A flag that a node may raise and does not ask for is not told of: nobody knows which node it
+    # was.
+    cdef Spec* spec = &plan.tasks[index]
+    cdef int i, asked, wanted = 0, silent = 0, raising = 0, exact = 0
     cdef PyObject* raw
     cdef PyObject* mode
     for i in range(spec.first_risk, spec.first_risk + spec.n_risks):
         raw = walk.order[plan.risks[i].place]
         mode = <PyObject*>(<Node>raw).floats
-        asked = 0
+        asked = INVALID | DIVIDE | OVERFLOW
         if <object>mode is not None:
             asked = (<Mode>mode).asked
             raising |= (<Mode>mode).raising & plan.risks[i].flags
+            exact |= (<Mode>mode).exact & plan.risks[i].flags
         wanted |= asked & plan.risks[i].flags
         silent |= plan.risks[i].flags & ~asked
-    call.wanted = <unsigned>(wanted & ~silent)
+    if exact & spec.dull & ~silent and plan.cold[index].run != NULL:
+        spec = &plan.cold[index]
+    call.wanted = <unsigned>(wanted & ~silent & ~spec.dull)
     call.raising = call.wanted & <unsigned>raising
+    return spec
 
 
 cdef object no_room(Plan plan, Walk* walk, Py_ssize_t slot):
@@ -691,7 +636,7 @@ cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, Frame frame,
     for shape, strides, dtype in layouts:
         arrays.append(array_at(pointers[i], shape, strides, dtype))
         i += 1
-    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, frame.sites[index], (<Node>raw).floats, frame)
+    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, frame.sites[index], frame, (<Node>raw).floats)
 
 
 cdef int out_of_memory(Plan plan, Walk* walk, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
@@ -726,7 +671,7 @@ cdef Py_ssize_t run_inline(Plan plan, Call* calls) noexcept nogil:
     cdef Py_ssize_t i
     cdef int code
     for i in range(<Py_ssize_t>plan.tasks.size()):
-        code = run_call(&calls[i], 0, plan.tasks[i].extent)
+        code = run_call(&calls[i], 0, calls[i].extent)
         if code == 0 and calls[i].finish != NULL:
             code = finish_call(&calls[i])
         if code != 0:

@@ -14,11 +14,11 @@ import numpy as np
 
 cimport numpy as cnp
 
-from lazyarray import _ir
+from lazyarray import _floats, _ir
 from lazyarray._handle cimport Handle, check_writeable, fits, k_order, node_of, peek, view_of, wait_for, wrap, write
 from lazyarray._handle import from_numpy, same_view, seen, storage_node
-from lazyarray._floats cimport mode
-from lazyarray._ir cimport PENDING, ElementwiseOp, Node, Op, Recorder, Type, in_front, make, recorder, view_node
+from lazyarray._floats cimport mode_now
+from lazyarray._ir cimport CONST, PENDING, ElementwiseOp, Node, Op, Recorder, Type, in_front, make, recorder, view_node
 from lazyarray._trace cimport spoil, watching
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 
@@ -30,6 +30,7 @@ cdef extern from "Python.h":
 
 cnp.import_array()
 
+cdef object silent = _floats.silent
 cdef object hooks = None            # array.py: advanced indices, foreign operands
 cdef dict operators = _ir.operators
 cdef dict products = {}             # the types of two arrays -> (op, attributes, type) where their product is one node
@@ -58,10 +59,28 @@ cdef object operand(object value):
     return hooks.foreign_operand(value)
 
 
+cdef bint falling(cnp.ndarray shadow) noexcept:
+    # The steps do not grow from axis to axis: K order is C order.
+    cdef int axis, ndim = cnp.PyArray_NDIM(shadow)
+    cdef cnp.npy_intp step, last = -1
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(shadow, axis) == 1:
+            continue
+        step = cnp.PyArray_STRIDE(shadow, axis)
+        step = step if step >= 0 else -step
+        if step == 0:
+            continue
+        if last >= 0 and step > last:
+            return False
+        last = step
+    return True
+
+
 cdef inline bint plain(object value):
-    # Whole arrays and numbers: no layout to be worked out.
+    # Arrays in C order and numbers: no layout to be worked out.
     if isinstance(value, ArrayBase):
-        return (<ArrayBase>value).shadow is (<ArrayBase>value).storage.node.type.shadow
+        shadow = (<ArrayBase>value).shadow
+        return shadow is (<ArrayBase>value).storage.node.type.shadow or falling(<cnp.ndarray>shadow)
     return not cnp.PyArray_Check(value) or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>value)
 
 
@@ -82,7 +101,9 @@ cdef object elementwise2(object op, object x, object y):
         except OverflowError:
             pass        # a comparison has an answer
     if out is None:
+        last = newest()
         out = op(a, b)
+        ask_since(last)
     return wrap(out, out.type.ndim == 0)
 
 
@@ -100,7 +121,9 @@ cdef object product(ArrayBase x, object y):
     if found is not None:
         out = make(<Op>found[0], (a, b), found[1], <Type>found[2], 0)
     else:
+        last = newest()
         out = operators["matmul"](a, b)
+        ask_since(last)
         if out.state == PENDING and len(out.inputs) == 2 and out.inputs[0] is a and out.inputs[1] is b:
             if len(products) >= PRODUCTS:
                 products.clear()
@@ -118,7 +141,17 @@ cdef object elementwise1(Op op, ArrayBase x):
 
 def apply(op, *values):
     """An elementwise op on arrays and numbers, laid out as NumPy would."""
-    return k_ordered(op, values)
+    cdef list operands = []
+    cdef Node out
+    for value in values:
+        if isinstance(value, ArrayBase) and plain(value):
+            operands.append(node_of(<ArrayBase>value))
+        elif type(value) is int or type(value) is float:
+            operands.append(value)
+        else:
+            return k_ordered(op, values)
+    out = op(*operands)
+    return wrap(out, out.type.ndim == 0)
 
 
 cdef object k_ordered(object op, tuple values):
@@ -279,6 +312,8 @@ cdef class ArrayBase(Handle):
 
     def __getitem__(self, key):
         cdef bint full
+        if type(key) is slice and (<ArrayBase>self).shadow.ndim:
+            return view_of(self, (<ArrayBase>self).shadow[key])
         if type(key) is tuple:
             for each in key:
                 if not basic(each):
@@ -504,10 +539,15 @@ cdef object inplace(str name, ArrayBase a, object other):
     return a
 
 
+cdef inline bint whole_view(ArrayBase a) noexcept:
+    return a.shadow is a.storage.node.type.shadow
+
+
 cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
     """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
     check_writeable(a, op)
-    check_output(a.shadow, result.shadow, op)
+    if a.storage.node.type is not result.storage.node.type or not (whole_view(a) and whole_view(result)):
+        check_output(a.shadow, result.shadow, op)
     write(a, node_of(result), op)
     return 0
 
@@ -535,11 +575,11 @@ def ask_since(uint64_t last):
     cdef object wanted
     if at == NULL or (<Node>at).serial <= last or not in_front():
         return
-    wanted = mode()
-    if wanted is None:
+    wanted = <object>mode_now()
+    if wanted is silent:
         return
     while at != NULL and (<Node>at).serial > last:
-        if (<Node>at).floats is None:
+        if (<Node>at).floats is silent:
             (<Node>at).floats = wanted
         at = <PyObject*>(<Node>at).before
 
@@ -568,6 +608,11 @@ def become(ArrayBase a, ArrayBase b):
 def whole(ArrayBase a):
     """A handle on all of the Storage, in C order."""
     return view_of(a, a.storage.node.type.shadow)
+
+
+# ---- calls like one before
+
+include "native/record_recall.pxi"
 
 
 # ---- functions

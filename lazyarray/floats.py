@@ -30,13 +30,18 @@ ELEMENTWISE = {
     "real": 0, "imag": 0, "where": 0, "isnan": 0, "isinf": 0, "isfinite": 0, "signbit": 0,
     "iota": 0, "complex": 0,
 }  # fmt: skip
-INTEGER = {"floor_divide": DIVIDE | OVERFLOW, "remainder": DIVIDE, "fmod": DIVIDE}
-# What NumPy has as a method of a ufunc, or as a function, and says so.
-ARRAYS = {
-    "sum": ("reduce", INVALID | SIZE), "prod": ("reduce", INVALID | SIZE),
-    "cumsum": ("accumulate", INVALID | SIZE), "cumprod": ("accumulate", INVALID | SIZE),
-    "matmul": ("matmul", INVALID | SIZE), "gemm": ("matmul", INVALID | SIZE),
+INTEGER = {
+    "floor_divide": DIVIDE | OVERFLOW, "remainder": DIVIDE, "fmod": DIVIDE,
+    "reciprocal": DIVIDE | INVALID,
 }  # fmt: skip
+# What NumPy has as a method of a ufunc, or as a function, and says so; the flags, and those that
+# say nothing: products compute with zeros behind the ends of their operands.
+ARRAYS = {
+    "sum": ("reduce", INVALID | SIZE, 0), "prod": ("reduce", INVALID | SIZE, 0),
+    "cumsum": ("accumulate", INVALID | SIZE, 0), "cumprod": ("accumulate", INVALID | SIZE, 0),
+    "matmul": ("matmul", SIZE, INVALID), "gemm": ("matmul", SIZE, INVALID),
+}  # fmt: skip
+SAID = {"pow": "power"}  # ops that NumPy has under another name
 # Comparisons look at NaNs, which is no fault of the program.
 COMPARING = {
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "maximum", "minimum",
@@ -61,8 +66,8 @@ def flags_of(op: Any, inputs: Sequence[np.dtype], result: np.dtype) -> tuple[str
     if name in COMPARING:
         return (name, INVALID, 0) if inputs[0].kind == "c" else (name, 0, INVALID)
     if name in ARRAYS:
-        said, flags = ARRAYS[name]
-        return said, flags, 0
+        return ARRAYS[name]
+    name = SAID.get(name, name)
     found = ELEMENTWISE.get(name)
     if found is None:
         return name, 0, ALL

@@ -1,6 +1,5 @@
 """Floating-point warnings: NumPy's, given at the wait, on the line that recorded the op."""
 
-import io
 import threading
 import warnings
 
@@ -55,7 +54,7 @@ CASES = {
     "add.reduce": (lambda xp, a: xp.add.reduce(a), [INF, -INF]),
     "prod": (lambda xp, a: xp.prod(a), [1e200, 1e200]),
     "cumsum": (lambda xp, a: xp.cumsum(a), [INF, -INF]),
-    "matmul": (lambda xp, a, b: a @ b, [[INF, -INF]], [[1.0], [1.0]]),
+    "matmul": (lambda xp, a, b: a @ b, [[1e308, 1e308]] * 2, [[1.0, 2.0]] * 2),
     "narrow": (lambda xp, a: a.astype("f4"), [1e300, 1.0]),
     "to int": (lambda xp, a: a.astype("i8"), [NAN, 1.0]),
     "int divide": (lambda xp, a, b: a / b, [1, 2], [0, 1]),
@@ -79,12 +78,12 @@ class Log:
         self.heard.append(("log", text))
 
 
-def heard(xp, mode, function, arrays, capsys):
+def heard(xp, mode, function, arrays, capfd):
     """What is heard of a computation: (channel, first words of each message)."""
     found = []
     call = Log(found) if mode == "log" else lambda kind, flag: found.append(("call", kind, flag))
     inputs = [xp.asarray(np.array(each)) for each in arrays]
-    capsys.readouterr()
+    capfd.readouterr()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         error = None
@@ -99,7 +98,7 @@ def heard(xp, mode, function, arrays, capsys):
             np.asarray(result)
     heard = {words(str(each.message)) for each in caught if each.category is RuntimeWarning}
     heard |= {(each[0], words(each[1]), *each[2:]) for each in found}
-    heard |= {("print", words(each)) for each in capsys.readouterr().err.splitlines() if each}
+    heard |= {("print", words(each)) for each in capfd.readouterr().err.splitlines() if each}
     return heard, error and words(str(error))
 
 
@@ -109,9 +108,9 @@ def words(text):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", CASES)
-def test_as_numpy(name, mode, capsys):
+def test_as_numpy(name, mode, capfd):
     function, *arrays = CASES[name]
-    assert heard(la, mode, function, arrays, capsys) == heard(np, mode, function, arrays, capsys)
+    assert heard(la, mode, function, arrays, capfd) == heard(np, mode, function, arrays, capfd)
 
 
 def caught(function):
@@ -177,7 +176,9 @@ def test_seterr():
         y = 1 / x
     finally:
         np.seterr(**old)
-    with pytest.raises(FloatingPointError, match=r"divide by zero encountered in divide\n.*test_errstate"):
+    with pytest.raises(
+        FloatingPointError, match=r"divide by zero encountered in divide\n.*test_errstate"
+    ):
         y.wait()
 
 
@@ -231,7 +232,7 @@ def test_gradients_do_not_warn():
     def run():
         x = la.array([0.0, 1.0])
         x.attach_grad()
-        with la.record():
+        with la.autograd.record():
             y = la.sqrt(x).sum()
         y.backward()
         x.grad.wait()
@@ -306,8 +307,30 @@ def test_jit_keeps_the_mode_of_the_call():
             assert not caught(lambda: f(x).wait())
 
 
-UNARY = ("exp", "log", "sqrt", "sin", "tanh", "square", "absolute", "negative", "floor", "expm1", "arctan")
-BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "hypot", "power", "remainder")
+UNARY = (
+    "exp",
+    "log",
+    "sqrt",
+    "sin",
+    "tanh",
+    "square",
+    "absolute",
+    "negative",
+    "floor",
+    "expm1",
+    "arctan",
+)
+# No power: whether a negative number has one depends on the last place of the exponent.
+BINARY = (
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "hypot",
+    "remainder",
+)
 numbers = st.floats(-1e3, 1e3, width=32).map(float)
 
 
@@ -317,7 +340,9 @@ def test_ordinary_programs(data):
     """The kinds of warnings are NumPy's, whatever is fused."""
     n = data.draw(st.sampled_from((1, 5, 33)))
     dtype = data.draw(st.sampled_from(("f8", "f4")))
-    start = [np.array(data.draw(st.lists(numbers, min_size=n, max_size=n)), dtype) for _ in range(2)]
+    start = [
+        np.array(data.draw(st.lists(numbers, min_size=n, max_size=n)), dtype) for _ in range(2)
+    ]
     program = []
     for step in range(data.draw(st.integers(1, 5))):
         if data.draw(st.booleans()):
