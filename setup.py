@@ -48,6 +48,7 @@ MODULES = [
     "_vmath",
     "_trace",
     "_memory",
+    "_floats",
     "_ir",
     "_walk",
     "_plan",

@@ -1,7 +1,8 @@
 # Design. Factories of NativeKernels for products of matrices, convolutions and pooling windows. A kernel's parameters
 # are one plain struct inside a bytes object, read-only while the kernel lives; run functions are re-entrant, hold no
 # GIL and touch no Python object. Packed operands live in grow-only memory of the worker thread (native/micro.hpp).
-# Bits: routine, tiles and splits depend on op, dtypes and shapes alone. The microkernel sums each element
+# Bits: routine, tiles and splits depend on op, dtypes and shapes alone. A long k that few rows and columns meet is cut into
+# parts, which are joined in pairs. The microkernel sums each element
 # in fixed pieces of k, whatever its tiles of rows and columns. A BLAS call's bits depend on its m, n, k, so its tiles of
 # rows are fixed by the shape, and it gets no product small enough for OpenBLAS's small-matrix or vector paths, which
 # give transposed operands other bits. A real product with one row or column is a dot product in 64-byte lanes.
@@ -44,6 +45,8 @@ cdef extern from "conv.hpp" namespace "la" nogil:
         Py_ssize_t* a_batch
         Py_ssize_t* b_batch
         Py_ssize_t batches, m, n, k, a_row, a_col, b_row, b_col, tiles_m, tiles_n, unit_rows, panel_elements
+        Py_ssize_t splits
+        bint spread
     Py_ssize_t STAGE_ROWS, COLUMNS
     int run_gemm_panels[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm_shared[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
@@ -56,6 +59,8 @@ cdef extern from "conv.hpp" namespace "la" nogil:
     int run_follow[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm_half(const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    int finish_gemm[T](const void*, char**) noexcept
+    KernelFinish finish_gemm_half "(la::finish_gemm<la::Half, float>)"
     cdef cppclass ConvParams:
         const Micro* micro
         Py_ssize_t n, h, w, c, kh, kw, cg, o, og, groups, oh, ow, sh, sw, ph, pw, dh, dw
@@ -107,6 +112,10 @@ SHARED_FLOPS = 50_000_000
 SHARED_ROWS = 384
 SHARED_BYTES = 128 << 20    # of a packed B
 UNIT_ROWS = 60
+# A k whose product has few units of its own is cut into parts: of this many elements or more, since joining costs too.
+SPLIT_UNITS = 32
+SPLIT_K = 1024
+SPLIT_BYTES = 512 << 10     # of A and B, in one part: about as long as UNIT_FLOPS
 
 cdef const Micro* micro = micro_named(NULL)
 
@@ -200,28 +209,34 @@ cdef BlasGemm routine(object dtype) except *:
     return <BlasGemm>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
 
 
-cdef KernelRun gemm_run(object dtype) except NULL:
+cdef struct Sums:
+    KernelRun run
+    KernelFinish finish
+
+
+cdef Sums sums_of(object dtype) except *:
+    """What multiplies matrices of a dtype, and what joins the parts of k."""
     kind, size = dtype.kind, dtype.itemsize
     if dtype.char == "f":
-        return run_gemm[float]
+        return Sums(run_gemm[float], finish_gemm[float])
     if dtype.char == "d":
-        return run_gemm[double]
+        return Sums(run_gemm[double], finish_gemm[double])
     if dtype.char == "F":
-        return run_gemm[C64]
+        return Sums(run_gemm[C64], finish_gemm[C64])
     if dtype.char == "D":
-        return run_gemm[C128]
+        return Sums(run_gemm[C128], finish_gemm[C128])
     if dtype.char == "e":
-        return run_gemm_half
+        return Sums(run_gemm_half, finish_gemm_half)
     if kind == "b":
-        return run_gemm[Bool]
+        return Sums(run_gemm[Bool], finish_gemm[Bool])
     if kind in "iu" and size == 1:
-        return run_gemm[uint8_t]
+        return Sums(run_gemm[uint8_t], finish_gemm[uint8_t])
     if kind in "iu" and size == 2:
-        return run_gemm[uint16_t]
+        return Sums(run_gemm[uint16_t], finish_gemm[uint16_t])
     if kind in "iu" and size == 4:
-        return run_gemm[uint32_t]
+        return Sums(run_gemm[uint32_t], finish_gemm[uint32_t])
     if kind in "iu" and size == 8:
-        return run_gemm[uint64_t]
+        return Sums(run_gemm[uint64_t], finish_gemm[uint64_t])
     raise ValueError(f"gemm: no kernel for dtype {dtype}")
 
 
@@ -254,6 +269,26 @@ def panel_bytes(dtype, batches, m, n, k):
     nbytes = batches * k * width * dtype.itemsize
     large = m >= SHARED_ROWS and n >= 256 and k >= 64 and 2 * m * n * k >= SHARED_FLOPS and nbytes <= SHARED_BYTES
     return nbytes if large and route_of(dtype, batches, m, n, k)[0] == BLOCKED and dtype.char in "fd" else 0
+
+
+def splits_of(dtype, m, n, k):
+    """How many parts of k are summed apart: a function of dtype and extents alone, and not of the batch.
+
+    Parts are worth a unit's while, so many that they and the tiles of rows and columns are `SPLIT_UNITS` at most, and so
+    long that joining them, m * n additions each, is little beside making them.
+    """
+    if not m or not n:
+        return 1
+    own = max(m, n) // 128 if m == 1 or n == 1 else max(1, m // 48) * max(1, n // 64)
+    least = max(SPLIT_K, 16 * min(m, n))
+    if own >= SPLIT_UNITS // 2 or k < 2 * least:
+        return 1
+    flops = 2 * m * n * k
+    if dtype.kind == "c" and min(m, n) > 1 and flops > BLAS_FLOPS:
+        # Parts stay large enough for BLAS.
+        return max(1, min(SPLIT_UNITS // max(own, 1), k // least, flops // BLAS_FLOPS))
+    work = max(flops // UNIT_FLOPS, k * (m + n) * dtype.itemsize // SPLIT_BYTES)
+    return max(1, min(SPLIT_UNITS // max(own, 1), k // least, work))
 
 
 cdef object tiles(object extent, object wanted, object least):
@@ -298,7 +333,11 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     cdef GemmParams* g = <GemmParams*><void*>PyBytes_AS_STRING(params)
     cdef int d
     batches = math.prod(batch)
-    route, tiles_m, tiles_n = route_of(dtype, batches, m, n, k)
+    splits = splits_of(dtype, m, n, k)
+    # Enough products are units as they are, each with all its parts; their sums are the same.
+    cdef bint spread = splits > 1 and batches < SPLIT_UNITS
+    route, tiles_m, tiles_n = route_of(dtype, splits, m, n, -(-k // splits)) if splits > 1 else route_of(dtype, batches, m, n, k)
+    g.splits, g.spread = splits, spread
     g.micro = micro
     g.route = <Route><int>route
     g.batch_dims = len(batch)
@@ -311,13 +350,21 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
         g.blas = routine(dtype)
         if max(a[1], a[2], b[1], b[2]) > LONGEST:
             raise ValueError(f"gemm: strides {a[1:]} and {b[1:]} exceed BLAS's 32 bits; copy the operand first.")
-    cdef Py_ssize_t extent = batches * tiles_m * tiles_n if m and n else 0
+    cdef Py_ssize_t extent = batches if m and n else 0
+    if splits == 1 or spread:
+        extent *= splits * tiles_m * tiles_n
     rate = {"f": 100.0, "d": 50.0, "F": 100.0, "D": 50.0, "e": 60.0}.get(dtype.char, 20.0 / dtype.itemsize)
-    cost = batches * (2.0 * m * n * k * (4 if dtype.kind == "c" else 1) / rate + m * n * 0.2)
+    cost = 2.0 * m * n * k * (4 if dtype.kind == "c" else 1) / rate
+    cost = batches * (max(cost, k * (m + n) * dtype.itemsize / 20.0) + m * n * 0.2)  # vectors and few rows wait for memory
     label = label or f"gemm {dtype.name} {m}x{n}x{k}"
     shared = panel_bytes(dtype, batches, m, n, k) if stages else 0
+    cdef Sums sums = sums_of(dtype)
+    cdef NativeKernel kernel
     if not shared:
-        return make(gemm_run(dtype), NULL, params, extent, 3, cost, label)
+        kernel = make(sums.run, sums.finish if spread else NULL, params, extent, 3, cost, label)
+        if spread:
+            kernel.scratch_bytes = batches * splits * m * n * (4 if dtype.char == "e" else dtype.itemsize)
+        return kernel
     cdef bint single = dtype.char == "f"
     g.unit_rows = UNIT_ROWS
     g.panel_elements = shared // dtype.itemsize // batches
@@ -356,7 +403,7 @@ def follow(NativeKernel product, NativeKernel program, int home=0):
     cdef bytes params = blank(sizeof(FollowParams))
     cdef FollowParams* f = <FollowParams*><void*>PyBytes_AS_STRING(params)
     cdef const GemmParams* g = <const GemmParams*>product.params
-    if g.route != BLOCKED or g.tiles_n != 1 and not g.panel_elements or program.n_args > FOLLOW_OPERANDS:
+    if g.route != BLOCKED or g.splits > 1 or g.tiles_n != 1 and not g.panel_elements or program.n_args > FOLLOW_OPERANDS:
         raise ValueError(f"follow: {product!r} cannot be followed by {program!r}.")
     memcpy(&f.gemm, g, sizeof(GemmParams))
     if not g.panel_elements:
@@ -377,7 +424,7 @@ def follow(NativeKernel product, NativeKernel program, int home=0):
 
 def follows(dtype, batches, m, n, k):
     """Whether what reads a product is best computed with it: real ones whose units are whole rows."""
-    if dtype.char not in "fd" or min(m, n) < 2 or k < 32 or not batches:
+    if dtype.char not in "fd" or min(m, n) < 2 or k < 32 or not batches or splits_of(dtype, m, n, k) > 1:
         return False
     route, _, columns = route_of(dtype, batches, m, n, k)
     return route == BLOCKED and (columns == 1 or panel_bytes(dtype, batches, m, n, k) > 0)

@@ -54,6 +54,11 @@ cdef int push_python(
     object fn, VarState** reads, int n_reads, VarState** writes, int n_writes,
     int priority, object lane, Py_ssize_t nbytes, object name) except -1
 
+# The same of one that takes less time than to hand it over, and may run twice if it reads nothing that it writes: the thread
+# that waits for what it writes runs it, unless a worker was faster.
+cdef int push_short(
+    object fn, VarState** reads, int n_reads, VarState** writes, int n_writes, Py_ssize_t nbytes, object name) except -1
+
 cdef bint is_naive() noexcept nogil
 # True on a thread that is running a task right now.
 cdef bint inside_task() noexcept nogil

@@ -5,7 +5,8 @@
 # Lock order: GIL, then engine.lock. The GIL is never taken, and no Python object touched, with the lock held.
 # Counts that other threads poll (pending, pending_writes, version, poison) are written under the lock, with release stores.
 # Turns: at most `limit` threads of a lane run tasks. A task that waits inside gives its turn away, a spare worker takes it, and
-# on return it gets the next free turn before any new task. A waiting outside thread helps with native tasks if a turn is free.
+# on return it gets the next free turn before any new task. A waiting outside thread helps with native tasks if a turn is free,
+# and runs a short Python task itself if that is what it waits for.
 # Memory: a busy Var holds one reference to its VarState. A finished Task and a dropped Poison are retired to a lock-free
 # stack, because they own Python objects; Python threads free them in push, wait and admit, or in a pending call.
 # Failures: a Poison is one failure. Tasks that read a poisoned Var do not run and pass it on, unless they say which writes
@@ -200,6 +201,7 @@ cdef struct Task:
     int n_links
     bint python
     bint effects
+    bint short                  # Python: takes less time than to hand it over
     bint needed                 # must run even if the interpreter exits
     Link* links
     Dependence* depends         # of each link; NULL: every write depends on every read

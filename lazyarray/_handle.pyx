@@ -23,7 +23,7 @@ from numpy.exceptions import ComplexWarning
 cimport numpy as cnp
 
 from lazyarray import _ir
-from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, wait_node
+from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, observe_node
 from lazyarray._engine cimport var_idle, var_settle, var_written
 from lazyarray._ir cimport (
     CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, leaf_like, locate, make, recorder, type_of,
@@ -287,22 +287,26 @@ cdef Handle view_of(Handle a, object shadow):
         out.storage.node = a.storage.node
     if watching:
         made(out, out.storage if a.is_scalar else None)
+    cdef cnp.ndarray view = <cnp.ndarray>shadow
     out.offset = <Py_ssize_t>(at - BASE)
-    if shadow.size == 0:
+    if cnp.PyArray_SIZE(view) == 0:
         out.offset = 0
-    if (out.offset == 0 and shadow.shape == kind.shape and shadow.dtype is kind.dtype
-            and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>shadow) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>shadow)):
+    if (out.offset == 0 and cnp.PyArray_IS_C_CONTIGUOUS(view) and cnp.PyArray_ISWRITEABLE(view)
+            and cnp.PyArray_SIZE(view) == kind.size and shadow.shape == kind.shape and shadow.dtype is kind.dtype):
         out.shadow = shadow_of(kind)
         return out
     out.shadow = shadow
-    out.moving = is_moving(shadow, kind)
+    out.moving = is_moving(view, kind)
     return out
 
 
-cdef bint is_moving(object shadow, Type kind):
+cdef bint is_moving(cnp.ndarray shadow, Type kind):
     # A part of a Storage can start anywhere; what covers it with forward strides starts at 0.
-    cdef Py_ssize_t reach = shadow.itemsize, extent, stride
-    for extent, stride in zip(shadow.shape, shadow.strides):
+    cdef Py_ssize_t reach = cnp.PyArray_ITEMSIZE(shadow), extent, stride
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(shadow)):
+        extent = cnp.PyArray_DIM(shadow, axis)
+        stride = cnp.PyArray_STRIDE(shadow, axis)
         if extent == 0:
             return False
         if stride < 0:
@@ -380,7 +384,7 @@ cdef int materialise(Storage storage) except -1:
     """Wait for the Storage's value, in a buffer that no other Node shares."""
     cdef Node node = storage.node, fresh
     cdef Buffer buffer
-    wait_node(node)
+    observe_node(node)
     if node.state == CONST:
         buffer = new_buffer(node.type.nbytes)
         settle_free(buffer)
@@ -393,13 +397,13 @@ cdef int materialise(Storage storage) except -1:
 
 cdef int wait_for(Handle a) except -1:
     """Wait for the whole Storage."""
-    return wait_node(a.storage.node)
+    return observe_node(a.storage.node)
 
 
 cdef object peek(Handle a):
     """The handle's value as an ndarray that the caller neither keeps nor writes."""
     cdef Node node = a.storage.node
-    wait_node(node)
+    observe_node(node)
     node = a.storage.node
     if node.state == CONST:
         number = numpy_view(node)
@@ -614,7 +618,7 @@ def set_variable(Handle a, variable):
     a.storage.variable = variable
     cdef bint shared = node.variable is not None or Py_REFCNT(<PyObject*>node) > 2      # by more than this and the Storage
     if variable is not None and (node.taped or node.state == CONST or shared):
-        wait_node(node)
+        observe_node(node)
         materialise(a.storage)
         node = leaf_like(a.storage.node, copied(a.storage.node))
         node.pinned = a.storage.node.pinned

@@ -116,12 +116,12 @@ LOOP_NS = {
 }
 BYTES_PER_NS = 10.0
 # NumPy's loops that leave the thread's floating-point flags to what the arithmetic does,
-ARITHMETIC = {"add", "subtract", "multiply", "divide", "square", "sqrt", "reciprocal", "negative", "positive", "conjugate"}
+ARITHMETIC = {"add", "subtract", "multiply", "divide"}
 # and those whose flags mean nothing.
 SILENT = {
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "maximum", "minimum", "fmax", "fmin", "sign",
     "isnan", "isinf", "isfinite", "signbit", "copysign", "absolute", "fabs", "floor", "ceil", "trunc", "rint",
-    "logical_and", "logical_or", "logical_xor", "logical_not", "heaviside",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "heaviside", "negative", "positive", "conjugate",
 }
 
 

@@ -8,17 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+import lazyarray._plan as _plan
 from lazyarray import _engine, _handle, _ir, _record, device, runtime
 from lazyarray._handle import from_node, seen, shadow, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP, canonical
-from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
+from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail, retell
 from lazyarray.number import Number
 from lazyarray.ops import counting, indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
-Casting = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
+Casting = Literal["no", "equiv", "safe", "same_kind", "unsafe", "same_value"]
 
 
 class Array(ArrayBase):
@@ -182,20 +183,32 @@ class Array(ArrayBase):
 
     def transpose(self, *axes: Any) -> Array:
         """Return a view with permuted axes."""
-        return seen(self, shadow(self).transpose(*axes))
+        try:
+            return seen(self, shadow(self).transpose(*axes))
+        except ValueError as error:
+            retell(error, "transpose", self.shape)
 
     def swapaxes(self, axis1: int, axis2: int) -> Array:
         """Return a view with two axes interchanged."""
-        return seen(self, shadow(self).swapaxes(axis1, axis2))
+        try:
+            return seen(self, shadow(self).swapaxes(axis1, axis2))
+        except ValueError as error:
+            retell(error, "swapaxes", self.shape)
 
     def squeeze(self, axis: Any = None) -> Array:
         """Return a view without axes of extent 1."""
-        found = seen(self, shadow(self).squeeze(axis))
+        try:
+            found = seen(self, shadow(self).squeeze(axis))
+        except ValueError as error:
+            retell(error, "squeeze", self.shape)
         return self if axis is None and found.ndim == self.ndim else found
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
         """Return a read-only view of a diagonal."""
-        return seen(self, shadow(self).diagonal(offset, axis1, axis2))
+        try:
+            return seen(self, shadow(self).diagonal(offset, axis1, axis2))
+        except ValueError as error:
+            retell(error, "diagonal", self.shape)
 
     # ---- copies
 
@@ -241,7 +254,9 @@ class Array(ArrayBase):
             Where `casting` does not allow the conversion.
         """
         wanted = canonical(dtype, "astype")
-        if not np.can_cast(self.dtype, wanted, casting):
+        if casting == "same_value":  # NumPy looks at the values, now
+            _handle.peek_numpy(self).astype(wanted, casting=casting)
+        elif not np.can_cast(self.dtype, wanted, casting):
             raise TypeError(
                 f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
                 f"according to the rule {casting!r}"
@@ -253,7 +268,9 @@ class Array(ArrayBase):
             return self.copy(order) if copy or not has_order(self, order) else self
         if self.dtype.kind == "c" and wanted.kind not in "cb":
             _handle.warn_of_parts(2)
+        last = _record.newest()
         found = self.in_order(lambda node: _ir.cast(node, wanted))
+        _record.ask_since(last)
         return found if has_order(found, order) else found.copy(order)
 
     def fill(self, value: Any) -> None:
@@ -460,17 +477,19 @@ def is_flag(key: Any) -> bool:
 
 def foreign_operand(value: Any) -> Any:
     """A Node for a NumPy scalar or array, a list, or another array-like; else None."""
-    if overrides(value):
-        return None
     if isinstance(value, bool | np.generic):
         data = np.asarray(value)
         return _ir.scalar(data[()], canonical(data.dtype, "operand"))
     if type(value) is Node or type(value) is Number:
         return value
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         return to_node(_handle.from_numpy(value))
     if isinstance(value, int | float | complex):
         return _ir.scalar(value, np.result_type(value))
+    if not isinstance(value, list | tuple) and overrides(value):
+        return None
+    if isinstance(value, np.ndarray):
+        return to_node(_handle.from_numpy(value))
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         data = native(np.asarray(nested(value)))
         if data.dtype.kind in "biufc":
@@ -501,7 +520,10 @@ def value_node(value: Any, dtype: np.dtype) -> Node:
             raise TypeError(f"setitem: cannot convert a complex number to {dtype}")
         if type(value) is Number:
             return value.constant(dtype)
-        return _ir.scalar(value, dtype)
+        try:
+            return _ir.scalar(value, dtype)
+        except ValueError as error:
+            raise ValueError(f"setitem: {error}: the array has dtype {dtype}") from None
     return node(value)
 
 
@@ -615,13 +637,17 @@ def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
             if low < -shape[axis] or high >= shape[axis]:
                 bad = low if low < -shape[axis] else high
                 raise ArrayIndexError(
-                    f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}"
+                    f"index: index {bad} is out of bounds for axis {axis} with size {shape[axis]}"
                 )
 
 
 def advanced_write(target: Array, key: Any, value: Any) -> None:
     """``target[key] = value`` where the key has arrays in it."""
     value = value_node(value, target.dtype)
+    if target.is_scalar:  # see is_flag
+        new = _ir.cast(shaping.reshape(value, ()), target.dtype)
+        _handle.assign(target, registry["where"](node(key), new, to_node(target)))
+        return
     masked = is_mask(key, target.shape)
     if masked and value.ndim > 1:
         raise DTypeError(
@@ -695,6 +721,7 @@ def wait_all(*trees: Any) -> None:
     if not trees:
         _handle.cut()
         _engine.wait_all()
+        _plan.warn_now()
         return
     found = tuple(flatten(trees))
     if not _handle.start(found, True):

@@ -1,12 +1,14 @@
 """Packages that must be told of lazyarray's arrays: each is, once it is imported.
 
-einops looks for subclasses of its backends, Dask in a register of the types its chunks may have.
+einops looks for subclasses of its backends, Dask in a register of the types its chunks may have,
+Numba for the type of an argument and a way to its memory.
 Others recognise arrays by NumPy's protocols and the array API standard.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -15,6 +17,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from lazyarray._handle import shadow
 
 from .array import Array, asarray
 
@@ -47,16 +51,64 @@ def tell_dask(dask_array: Any) -> None:
     percentile.register(Array, percentile.dispatch(np.ndarray))
 
 
+def tell_numba(numba: Any) -> None:
+    """Let compiled functions take arrays as NumPy's, on their memory, and scalars as numbers."""
+    types = importlib.import_module("numba.core.types")
+    models = importlib.import_module("numba.core.datamodel.models")
+    boxing = importlib.import_module("numba.core.boxing")
+    extending = importlib.import_module("numba.extending")
+
+    class LazyarrayType(types.Array):  # type: ignore[name-defined]
+        """As the type of the array that `np.asarray` gives, which all that follows sees."""
+
+        def __init__(self, numpys: Any) -> None:
+            super().__init__(
+                numpys.dtype,
+                numpys.ndim,
+                numpys.layout,
+                readonly=not numpys.mutable,
+                name=f"lazyarray({numpys.name})",
+                aligned=numpys.aligned,
+            )
+            self.numpys = numpys
+
+        def copy(self, *args: Any, **options: Any) -> Any:
+            return self.numpys.copy(*args, **options)
+
+        def can_convert_to(self, typing: Any, other: Any) -> Any:
+            return self.numpys.can_convert_to(typing, other)
+
+    extending.register_model(LazyarrayType)(models.ArrayModel)
+
+    @extending.typeof_impl.register(Array)
+    def type_of(value: Array, context: Any) -> Any:
+        value.wait()  # what its computation raised is raised here
+        if value.is_scalar and value.dtype.kind != "c":
+            return numba.from_dtype(value.dtype)
+        return LazyarrayType(numba.typeof(shadow(value)))
+
+    @extending.unbox(LazyarrayType)
+    def unbox(kind: Any, value: Any, c: Any) -> Any:
+        convert = c.pyapi.unserialize(c.pyapi.serialize_object(np.asarray))
+        memory = c.pyapi.call_function_objargs(convert, (value,))
+        none = c.builder.icmp_unsigned("==", memory, c.pyapi.get_null_object())
+        native = boxing.unbox_array(kind.numpys, c.builder.select(none, value, memory), c)
+        c.pyapi.decref(memory)
+        c.pyapi.decref(convert)
+        return native
+
+
 # By the module that has to be there.
 TELL: dict[str, Callable[[Any], None]] = {
     "dask.array": tell_dask,
     "einops._backends": tell_einops,
+    "numba": tell_numba,
 }
 
 
 def tell(module: ModuleType) -> None:
     """Tell one; a version that has no ear for it does as well without."""
-    with contextlib.suppress(AttributeError, KeyError, TypeError):
+    with contextlib.suppress(AttributeError, ImportError, KeyError, TypeError):
         TELL[module.__name__](module)
 
 

@@ -14,12 +14,12 @@ from lazyarray._handle import window
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, canonical
 from lazyarray.errors import OptionError, ShapeError, fail, require
-from lazyarray.ops.define import normalize_axes, normalize_axis
+from lazyarray.ops.define import normalize_axis
 
 from .array import Array, asarray
 from .functions import broadcast_to, expand_dims, flip, full, moveaxis, where, zeros
 from .hosted import observe, unmarked
-from .lift import LIFTED, stored
+from .lift import LIFTED, RECALLS, stored
 from .observers import peek
 
 __all__ = [
@@ -89,7 +89,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     Distances that are given as arrays are read at once.
     """
     f = asarray(f)
-    axes = normalize_axes(axis, f.ndim, "gradient")
+    named = range(f.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes = [normalize_axis(each, f.ndim, "gradient") for each in named]
+    require(len(set(axes)) == len(axes), ShapeError, "gradient", f"axis {axis} names an axis twice")
     require(edge_order <= 2, OptionError, "gradient", "'edge_order' greater than 2 not supported")
     given = [spacing(each) for each in varargs]
     if not given:
@@ -572,6 +574,10 @@ def sort(
     """
     if order is not None:
         raise ValueError("sort: Cannot specify order when the array has no fields.")
+    if kind is stable is None and not descending:
+        found = RECALLS["sort"]((a, axis))
+        if found is not NotImplemented:
+            return found
     found = LIFTED["sort"](a, axis, kind, stable)
     return flip(found, -1 if axis is None else axis) if descending else found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import lazyarray._plan as _plan
 from lazyarray import _bind, _handle
 from lazyarray._ir import Node
 from lazyarray.errors import NanError, fail
@@ -92,6 +93,7 @@ def spoiled(node: Node) -> np.ndarray | None:
 
 def report(node: Node, inputs: list[Node], bad: np.ndarray) -> None:
     """Raise the error that names the op, its operands and its line."""
+    _plan.hush()  # the error says it better
     count = int(bad.sum())
     of = ", ".join(typed(each) for each in inputs if each.state != CONST)
     made = f"made {count} NaN{'s' * (count > 1)} of {bad.size} numbers, {typed(node)}"

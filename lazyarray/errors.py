@@ -107,6 +107,22 @@ def fail(cls: type[LazyArrayError], op: str, message: str, remedy: str = "") -> 
     raise cls(f"{head}\n  {remedy}" if remedy else head)
 
 
+def retell(error: ValueError, op: str, shape: tuple[int, ...]) -> NoReturn:
+    """Raise what NumPy said of a view, with the operation and the shape it was asked for.
+
+    Raises
+    ------
+    AxisError
+        Where `error` is NumPy's.
+    ShapeError
+        For anything else.
+    """
+    if isinstance(error, _NumpyAxisError) and error.axis is not None and error.ndim is not None:
+        raise AxisError(error.axis, error.ndim, op) from None
+    text = str(error).rstrip(".")
+    raise ShapeError(f"{op}: {text}, array has shape {shape}") from None
+
+
 def require(
     condition: bool, cls: type[LazyArrayError], op: str, message: str, remedy: str = ""
 ) -> None:

@@ -16,7 +16,7 @@ from lazyarray._handle import from_node, seen, shadow
 from lazyarray._ir import registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import canonical
-from lazyarray.errors import ShapeError, fail
+from lazyarray.errors import ShapeError, fail, retell
 from lazyarray.ops import elementwise, shaping
 
 from .array import Array, asarray, node
@@ -365,7 +365,10 @@ def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
     def view(a: Any, *args: Any, **options: Any) -> Array:
         a = as_it_is(a)
         own = shadow(a)
-        found = function(own, *args, **options)
+        try:
+            found = function(own, *args, **options)
+        except ValueError as error:
+            retell(error, function.__name__, a.shape)
         return a if found is own else seen(a, found)
 
     view.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
@@ -408,13 +411,27 @@ def flip(m: Any, axis: Any = None) -> Array:
     m = asarray(m)
     if axis is None:
         return m[tuple([slice(None, None, -1)] * m.ndim)]
-    return seen(m, np.flip(shadow(m), axis))
+    try:
+        return seen(m, np.flip(shadow(m), axis))
+    except ValueError as error:
+        retell(error, "flip", m.shape)
 
 
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:
     """Return a read-only view with another shape, in which elements repeat."""
     array = asarray(array)
-    return seen(array, np.broadcast_to(_handle.shadow(array), shape))
+    try:
+        return seen(array, np.broadcast_to(shadow(array), shape))
+    except ValueError as error:
+        if "remapped" not in str(error):
+            retell(error, "broadcast_to", array.shape)
+        text = f"an array of shape {array.shape} does not fit shape {shape}"
+        fail(
+            ShapeError,
+            "broadcast_to",
+            text,
+            "Extents must be equal or 1, counted from the last axis.",
+        )
 
 
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Array, ...]:
@@ -454,7 +471,13 @@ def parted(function: Any, ary: Any, cuts: Any, *axis: int) -> list[Array]:
     ary = asarray(ary)
     if isinstance(cuts, ArrayBase):
         cuts = _handle.peek_numpy(cuts)
-    return [seen(ary, part) for part in function(shadow(ary), cuts, *axis)]
+    try:
+        return [seen(ary, part) for part in function(shadow(ary), cuts, *axis)]
+    except ValueError as error:
+        if "equal division" not in str(error):
+            retell(error, function.__name__, ary.shape)
+        text = f"{error}: {cuts} parts of shape {ary.shape}"
+        fail(ShapeError, function.__name__, text, "Use array_split for parts that differ.")
 
 
 def real(val: Any) -> Array:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle
+from lazyarray import _handle, _record
 from lazyarray._record import ArrayBase
 from lazyarray.errors import DTypeError, FallbackError, FallbackWarning, OptionError, fail, require
 from lazyarray.number import Number
@@ -171,15 +171,22 @@ def deferred(
     """
     known = inspect.signature(op)
     kinds = {name: str(each.annotation) for name, each in known.parameters.items()}
+    recall = _record.Recalled(op, True)
 
     def call(*args: Any, **options: Any) -> Any:
         out = options.pop("out", None)
         options.pop("overwrite_input", None)  # a permission, not a wish
         try:
+            if out is None and not options:
+                found = recall(args)
+                if found is not NotImplemented:
+                    return unmarked(found) if arrays(options) else found
             bound = known.bind(*args, **options)
             for key, value in bound.arguments.items():
                 bound.arguments[key] = as_argument(kinds[key], value)
+            last = _record.newest()
             result = as_result(op(*bound.args, **bound.kwargs))
+            _record.ask_since(last)
         except (TypeError, ValuesNeededError) as error:
             if isinstance(error, DTypeError) and not isinstance(error, ValuesNeededError):
                 raise

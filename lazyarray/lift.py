@@ -58,6 +58,16 @@ CASTING = {
 ARRAYS = {"pad", "roll"}  # their results without axes are no scalars
 
 
+# Functions that are no ufuncs whose floating-point warnings are those of NumPy's.
+WARNING = {"sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "dot", "inner", "vdot", "diff"}
+# Rules that look at types and arguments only, and record the same for the same.
+RECALLED = {
+    "all", "any", "argmax", "argmin", "argsort", "concatenate", "cumprod", "cumsum", "max", "mean",
+    "min", "prod", "ptp", "sort", "std", "sum", "var",
+}  # fmt: skip
+RECALLS: dict[str, _record.Recalled] = {}  # what records them, by name
+
+
 def lift(op: Any) -> Callable[..., Any]:
     """Return the function on arrays that records `op`."""
     numpy = getattr(op, "ufunc", None)
@@ -131,15 +141,24 @@ def lifted_function(op: Any) -> Callable[..., Any]:
     signature = inspect.signature(op)
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
     name = getattr(op, "name", None) or op.__name__
+    doc = op.__doc__
     variadic = next(
         (n for n, p in signature.parameters.items() if p.kind == p.VAR_POSITIONAL), None
     )
 
     scalar = False if name in ARRAYS else None
 
+    recall = _record.Recalled(op, name in WARNING) if name in RECALLED else None
+    if recall is not None:
+        RECALLS[name] = recall
+    plain = name not in ("std", "var")  # these warn of some arguments, each time
+    if name in WARNING:
+        op = warning(op)
+
     # Inspect is slow: calls without fault are seen by what is to follow n positional arguments.
     names = [n for n, p in signature.parameters.items() if p.kind == p.POSITIONAL_OR_KEYWORD]
     order = [(kinds[n], kinds[n].startswith(("Node", "Sequence[Node]"))) for n in names]
+    of_parts = bool(names) and kinds[names[0]].startswith("Sequence")  # an array is its rows
     needed: list[set[str]] = []
     taken: list[set[str]] = []
     for n in range(0 if variadic else len(names) + 1):
@@ -149,6 +168,16 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         )
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
+        if (
+            recall is not None
+            and out is None
+            and not options
+            and (plain or len(args) == 1)
+            and not (of_parts and args and isinstance(args[0], ArrayBase))
+        ):
+            found = recall(args)
+            if found is not NotImplemented:
+                return found
         given = len(args)
         if given < len(needed) and needed[given] <= options.keys() <= taken[given]:
             made = [
@@ -171,7 +200,19 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         return result if out is None else filled(out, result, name)
 
     function.__signature__ = signature  # type: ignore[attr-defined]
-    return named(function, name, op.__doc__)
+    return named(function, name, doc)
+
+
+def warning(op: Callable[..., Any]) -> Callable[..., Any]:
+    """An op whose nodes warn as the errstate of the call says, where the user calls it."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        last = _record.newest()
+        found = op(*args, **options)
+        _record.ask_since(last)
+        return found
+
+    return call
 
 
 def bind(

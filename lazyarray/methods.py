@@ -20,7 +20,7 @@ from .array import Array, as_device
 from .catalog import CATALOG
 from .flat import Flags, flatiter
 from .functions import as_shape, empty, zeros
-from .lift import LIFTED, filled
+from .lift import LIFTED, RECALLS, filled
 from .observers import nonzero as places_of
 from .observers import peek
 
@@ -44,9 +44,13 @@ def written(result: Any, out: Any, name: str) -> Any:
 
 def reduction(name: str) -> None:
     """A reduction as a method: its arguments are those of the function."""
-    function = getattr(reductions, name)
+    function, recall = getattr(reductions, name), RECALLS[name]
 
     def call(self: Array, *args: Any, **options: Any) -> Any:
+        if not args and not options:
+            found = recall((self,))
+            if found is not NotImplemented:
+                return found
         return function(self, *args, **options)
 
     call.__doc__ = function.__doc__

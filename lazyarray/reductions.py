@@ -17,8 +17,7 @@ from lazyarray.ops.define import normalize_axes, normalize_axis
 
 from .array import Array, asarray
 from .functions import broadcast_to, full
-from .lift import LIFTED, filled, method
-from .observers import peek
+from .lift import LIFTED, RECALLS, filled, method
 from .ufunc import ufunc
 from .ufunc_calls import as_mask
 
@@ -37,6 +36,11 @@ def written(result: Any, out: Any, name: str) -> Any:
     return result if out is None else filled(out, result, name)
 
 
+def keeps(keepdims: Any) -> bool:
+    """``keepdims=`` as a truth value; NumPy's placeholder is none."""
+    return keepdims is not NO_VALUE and bool(keepdims)
+
+
 # ---- what has a kernel
 
 
@@ -51,9 +55,17 @@ def sum(
 ) -> Any:
     """Sum over the given axes; as `numpy.sum`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["sum"](a, axis, dtype, keepdims is True), out, "sum")
+        if out is None and dtype is None and type(a) is Array:
+            found = RECALLS["sum"]((a, axis, None, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["sum"](a, axis, dtype, keepdims is not False and keeps(keepdims)), out, "sum"
+        )
     where = True if where is NO_VALUE else where
-    return REDUCERS["add"].reduce(a, axis, dtype, out, keepdims is True, initial, where)
+    return REDUCERS["add"].reduce(
+        a, axis, dtype, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def prod(
@@ -67,9 +79,17 @@ def prod(
 ) -> Any:
     """Product over the given axes; as `numpy.prod`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["prod"](a, axis, dtype, keepdims is True), out, "prod")
+        if out is None and dtype is None and type(a) is Array:
+            found = RECALLS["prod"]((a, axis, None, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["prod"](a, axis, dtype, keepdims is not False and keeps(keepdims)), out, "prod"
+        )
     where = True if where is NO_VALUE else where
-    return REDUCERS["multiply"].reduce(a, axis, dtype, out, keepdims is True, initial, where)
+    return REDUCERS["multiply"].reduce(
+        a, axis, dtype, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def max(
@@ -82,9 +102,17 @@ def max(
 ) -> Any:
     """Greatest element over the given axes; as `numpy.max`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["max"](a, axis, keepdims is True), out, "max")
+        if out is None and type(a) is Array:
+            found = RECALLS["max"]((a, axis, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["max"](a, axis, keepdims is not False and keeps(keepdims)), out, "max"
+        )
     where = True if where is NO_VALUE else where
-    return REDUCERS["maximum"].reduce(a, axis, None, out, keepdims is True, initial, where)
+    return REDUCERS["maximum"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def min(
@@ -97,9 +125,17 @@ def min(
 ) -> Any:
     """Smallest element over the given axes; as `numpy.min`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["min"](a, axis, keepdims is True), out, "min")
+        if out is None and type(a) is Array:
+            found = RECALLS["min"]((a, axis, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["min"](a, axis, keepdims is not False and keeps(keepdims)), out, "min"
+        )
     where = True if where is NO_VALUE else where
-    return REDUCERS["minimum"].reduce(a, axis, None, out, keepdims is True, initial, where)
+    return REDUCERS["minimum"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def any(
@@ -107,8 +143,16 @@ def any(
 ) -> Any:
     """Whether an element over the given axes is not zero; as `numpy.any`."""
     if where is True or where is NO_VALUE:
-        return written(LIFTED["any"](a, axis, keepdims is True), out, "any")
-    return REDUCERS["logical_or"].reduce(a, axis, None, out, keepdims is True, NO_VALUE, where)
+        if out is None and type(a) is Array:
+            found = RECALLS["any"]((a, axis, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["any"](a, axis, keepdims is not False and keeps(keepdims)), out, "any"
+        )
+    return REDUCERS["logical_or"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), NO_VALUE, where
+    )
 
 
 def all(
@@ -116,8 +160,16 @@ def all(
 ) -> Any:
     """Whether no element over the given axes is zero; as `numpy.all`."""
     if where is True or where is NO_VALUE:
-        return written(LIFTED["all"](a, axis, keepdims is True), out, "all")
-    return REDUCERS["logical_and"].reduce(a, axis, None, out, keepdims is True, NO_VALUE, where)
+        if out is None and type(a) is Array:
+            found = RECALLS["all"]((a, axis, keepdims is not False and keeps(keepdims)))
+            if found is not NotImplemented:
+                return found
+        return written(
+            LIFTED["all"](a, axis, keepdims is not False and keeps(keepdims)), out, "all"
+        )
+    return REDUCERS["logical_and"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), NO_VALUE, where
+    )
 
 
 # ---- moments
@@ -133,11 +185,20 @@ def mean(
     where: Any = True,
 ) -> Any:
     """Arithmetic mean over the given axes; as `numpy.mean`."""
+    plain = (where is True or where is NO_VALUE) and out is None and dtype is None
+    if plain and type(a) is Array and a.ndim:
+        found = RECALLS["mean"]((a, axis, None, keepdims is not False and keeps(keepdims)))
+        if found is not NotImplemented:
+            return found
     a = asarray(a)
     axes = moment_axes(a, axis, "mean", where)
     if where is True or where is NO_VALUE:
-        return written(LIFTED["mean"](a, axes, dtype, keepdims is True), out, "mean")
-    return written(masked_mean(a, axes, dtype, keepdims is True, where), out, "mean")
+        return written(
+            LIFTED["mean"](a, axes, dtype, keepdims is not False and keeps(keepdims)), out, "mean"
+        )
+    return written(
+        masked_mean(a, axes, dtype, keepdims is not False and keeps(keepdims), where), out, "mean"
+    )
 
 
 def std(
@@ -202,11 +263,13 @@ def moment(
             raise ValueError("ddof and correction can't be provided simultaneously.")
         ddof = correction
     if mean is NO_VALUE and dtype is None and (where is True or where is NO_VALUE):
-        return LIFTED[name](a, axes, None, ddof, keepdims is True)
+        return LIFTED[name](a, axes, None, ddof, keepdims is not False and keeps(keepdims))
     where = True if where is NO_VALUE else where
     if mean is NO_VALUE:
         mean = masked_mean(a, axes, dtype or wide(a), True, where)
-    return spread(name, a, axes, dtype, ddof, keepdims is True, where, mean)
+    return spread(
+        name, a, axes, dtype, ddof, keepdims is not False and keeps(keepdims), where, mean
+    )
 
 
 def wide(a: Array) -> Any:
@@ -288,7 +351,7 @@ def average(
     a = asarray(a)
     given = range(a.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     axes = tuple([normalize_axis(each, a.ndim, "average") for each in given])
-    kept = keepdims is True
+    kept = keepdims is not False and keeps(keepdims)
     if weights is None:
         found = LIFTED["average"](a, axes if axis is not None else None, None, kept)
         if not found.size:
@@ -297,19 +360,23 @@ def average(
             return found
         total = full(found.shape, a.size / found.size, found.dtype)
         return found, total if found.ndim else total[()]
-    w = fitting(asarray(weights), a, axes, axis)
+    known = not isinstance(weights, ArrayBase)
+    w = fitting(np.asarray(weights) if known else weights, a, axes, axis)
     exact = FLOAT64 if a.dtype.kind in "biu" else None
     kinds = [x for x in (a.dtype, w.dtype, exact) if x is not None]
     dtype = canonical(np.result_type(*kinds), "average")
     total = LIFTED["sum"](w, axes, dtype, kept)
-    if not isinstance(weights, ArrayBase) and (peek(total) == 0).any():
+    nothing = total.size > 0 and not w.size
+    if nothing or (known and (np.sum(w, axes, dtype) == 0).any()):
         raise ZeroDivisionError("average: weights sum to zero, can't be normalized")
     products = LIFTED["multiply"](a, w, dtype=dtype)
     found = LIFTED["sum"](products, axes, None, kept) / total
-    return (found, total) if returned else found
+    if not returned:
+        return found
+    return found, total if total.shape == found.shape else broadcast_to(total, found.shape).copy()
 
 
-def fitting(w: Array, a: Array, axes: tuple[int, ...], axis: Any) -> Array:
+def fitting(w: Any, a: Array, axes: tuple[int, ...], axis: Any) -> Any:
     """Weights that broadcast to the array."""
     if w.shape == a.shape:
         return w
@@ -346,7 +413,11 @@ def nansum(
 ) -> Any:
     """Sum over the given axes, leaving NaN out; as `numpy.nansum`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["nansum"](a, axis, dtype, keepdims is True), out, "nansum")
+        return written(
+            LIFTED["nansum"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
+            out,
+            "nansum",
+        )
     return sum(without(asarray(a), 0), axis, dtype, out, keepdims, initial, where)
 
 
@@ -361,7 +432,11 @@ def nanprod(
 ) -> Any:
     """Product over the given axes, leaving NaN out; as `numpy.nanprod`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["nanprod"](a, axis, dtype, keepdims is True), out, "nanprod")
+        return written(
+            LIFTED["nanprod"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
+            out,
+            "nanprod",
+        )
     return prod(without(asarray(a), 1), axis, dtype, out, keepdims, initial, where)
 
 
@@ -382,8 +457,12 @@ def nanmin(
 ) -> Any:
     """Smallest element over the given axes, leaving NaN out; as `numpy.nanmin`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["nanmin"](a, axis, keepdims is True), out, "nanmin")
-    return REDUCERS["fmin"].reduce(a, axis, None, out, keepdims is True, initial, where)
+        return written(
+            LIFTED["nanmin"](a, axis, keepdims is not False and keeps(keepdims)), out, "nanmin"
+        )
+    return REDUCERS["fmin"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def nanmax(
@@ -396,8 +475,12 @@ def nanmax(
 ) -> Any:
     """Greatest element over the given axes, leaving NaN out; as `numpy.nanmax`."""
     if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(LIFTED["nanmax"](a, axis, keepdims is True), out, "nanmax")
-    return REDUCERS["fmax"].reduce(a, axis, None, out, keepdims is True, initial, where)
+        return written(
+            LIFTED["nanmax"](a, axis, keepdims is not False and keeps(keepdims)), out, "nanmax"
+        )
+    return REDUCERS["fmax"].reduce(
+        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
+    )
 
 
 def nanmean(
@@ -414,10 +497,14 @@ def nanmean(
     if where is True or where is NO_VALUE or a.dtype.kind not in "fc":
         if a.dtype.kind not in "fc":
             return mean(a, axis, dtype, out, keepdims, where=where)
-        return written(LIFTED["nanmean"](a, axis, dtype, keepdims is True), out, "nanmean")
+        return written(
+            LIFTED["nanmean"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
+            out,
+            "nanmean",
+        )
     axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, "nanmean")
     total = sum(without(a, 0), axes, dtype, None, keepdims, NO_VALUE, where)
-    count = counted(a, axes, keepdims is True, known(a, where))
+    count = counted(a, axes, keepdims is not False and keeps(keepdims), known(a, where))
     return written(LIFTED["divide"](total, count).astype(total.dtype, copy=False), out, "nanmean")
 
 
@@ -486,8 +573,8 @@ def nan_moment(
         squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
     else:
         squares = LIFTED["square"](away)
-    total = LIFTED["sum"](squares, axes, None, keepdims is True)
-    left = counted(a, axes, keepdims is True, mask) - ddof
+    total = LIFTED["sum"](squares, axes, None, keepdims is not False and keeps(keepdims))
+    left = counted(a, axes, keepdims is not False and keeps(keepdims), mask) - ddof
     found = LIFTED["divide"](total, left).astype(total.dtype, copy=False)
     found = LIFTED["where"](left <= 0, np.nan, found)
     return LIFTED["sqrt"](found) if name == "std" else found

@@ -111,12 +111,14 @@ class ufunc(Calls):
         else:
             axes = normalize_axes(axis, array.ndim, name)
         result = None
+        last = _record.newest()
         if name in REDUCTIONS:
             result = self.reduced(array, axes, wanted, keepdims, initial, where)
         elif name in FOLDS and wanted in (None, array.dtype) and initial is NO_VALUE:
             result = self.folded(array, axes, keepdims, where)
         if result is None:
             result = self.reduced_by_numpy(array, axes, wanted, keepdims, initial, where)
+        _record.ask_since(last)
         return result if out is None else filled(out, result, name)
 
     def reduced(
@@ -279,6 +281,7 @@ class ufunc(Calls):
         wanted = None if dtype is None else canonical(dtype, name)
         if wanted is None and out is not None and name in SCANS:
             wanted = canonical(np.result_type(array.dtype, out.dtype), name)
+        last = _record.newest()
         if name in SCANS and wanted != BOOL:
             result = from_node(registry[SCANS[name]](to_node(array), axis, wanted))
         else:
@@ -288,6 +291,7 @@ class ufunc(Calls):
             example = np.ones([min(n, 2) for n in array.shape], array.dtype)
             found = self.numpy.accumulate(example, **options).dtype
             result = self.by_numpy("accumulate", [to_node(array)], array.shape, found, options)
+        _record.ask_since(last)
         return result if out is None else filled(out, result, name)
 
     def reduceat(
@@ -338,7 +342,10 @@ class ufunc(Calls):
         if self.nin != 2:
             raise ValueError("outer product only supported for binary functions")
         a, b = asarray(A), asarray(B)
-        return self(a[(..., *[None] * b.ndim)], b, **options)
+        last = _record.newest()
+        result = self(a[(..., *[None] * b.ndim)], b, **options)
+        _record.ask_since(last)
+        return result
 
     def at(self, a: Any, indices: Any, b: Any = None, /) -> None:
         """Apply the ufunc in place to the elements at `indices`; equal ones apply again.

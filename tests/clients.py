@@ -192,6 +192,8 @@ def scipy():
         calls[f"stats.{name}"] = on(getattr(stats, name), pvalue), x, y
     for name in words("jarque_bera skewtest kurtosistest normaltest chisquare power_divergence"):
         calls[f"stats.{name}"] = on(getattr(stats, name), pvalue), pos
+    calls["stats.pearsonr constant"] = on(stats.pearsonr, pvalue), x, np.ones(40)
+    calls["stats.f_oneway constant"] = on(stats.f_oneway, pvalue), np.zeros(5), np.ones(5)
     calls["stats.ttest_1samp"] = on(stats.ttest_1samp, pvalue, popmean=0.0), x
     for name in words("fft ifft rfft hfft fft2 fftn rfftn ifftn dct idct dst dctn fftshift"):
         calls[f"fft.{name}"] = on(getattr(fft, name), abs), table

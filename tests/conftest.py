@@ -6,6 +6,7 @@ import time
 import zlib
 
 import hypothesis
+import numpy as np
 import pytest
 
 # No deadline: no test checks a time. On CI the same examples every run, so that a red one is news.
@@ -57,3 +58,10 @@ def pytest_runtest_setup(item):
     budget = item.config.getoption("--budget")
     if budget is not None and time.monotonic() - item.config.stash[STARTED] > budget:
         pytest.skip(f"the run's budget of {budget:g} s is used up")
+
+
+@pytest.fixture
+def quiet_floats():
+    """No floating-point warnings of what is recorded meanwhile."""
+    with np.errstate(all="ignore"):
+        yield

@@ -127,9 +127,9 @@ def examine(names: dict[str, str]) -> Report:
             if raised is not None and (KEEP.search(str(raised)) or spoiled) and error is None:
                 spoiled = True
                 report.foreign[name] += 1
-            elif raised is not None and error is not None:
-                report.same += 1
-            elif raised is None and error is None and plainly(one) == plainly(mine):
+            elif (raised is None) == (error is None) and (
+                error is not None or plainly(one) == plainly(mine)
+            ):
                 report.same += 1
             else:
                 got = repr(raised) if raised is not None else mine

@@ -1,4 +1,4 @@
-"""Random arguments, twice: for NumPy and for lazyarray, with the same values and the same layout."""
+"""Random arguments, twice: for NumPy and for lazyarray, with the same values and layout."""
 
 from __future__ import annotations
 

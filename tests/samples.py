@@ -1409,6 +1409,15 @@ SAMPLES |= {
     },
     "i0": taken(np.i0, (ONE, PLAIN, {}), kinds="biuf", ulp=4),
     "isin": taken(np.isin, (((3, 4), (5,)), TIE, {})),
+    "_padded": taken(
+        np.pad,
+        *[
+            (ONE, PLAIN, {"pad_width": ((1, 2), (0, 3)), "mode": mode})
+            for mode in ("linear_ramp", "maximum", "mean", "median", "minimum")
+        ],
+        kinds="iuf",
+        arrays=False,
+    ),
     "packbits": taken(np.packbits, (ONE, BITS, {}), (ONE, BITS, {"axis": 0}), kinds="biu"),
     "unpackbits": taken(np.unpackbits, (ONE, BYTES, {}), (ONE, BYTES, {"axis": 1, "count": 5})),
     "choose": [

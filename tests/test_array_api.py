@@ -5,6 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.array_api import make_strategies_namespace
 
 import lazyarray as la
 
@@ -334,6 +337,47 @@ def test_results_are_arrays(name):
         assert not isinstance(each, np.ndarray)
 
 
+INFINITY = float("inf")
+MATRICES = {
+    "cholesky": lambda xp, m: xp.linalg.cholesky(m),
+    "det": lambda xp, m: xp.linalg.det(m),
+    "eigh": lambda xp, m: abs(xp.linalg.eigh(m).eigenvectors),
+    "eigvalsh": lambda xp, m: xp.linalg.eigvalsh(m),
+    "inv": lambda xp, m: xp.linalg.inv(m),
+    "matrix_norm": lambda xp, m: [xp.linalg.matrix_norm(m, ord=order) for order in (
+        1, 2, -1, -2, "fro", "nuc", INFINITY, -INFINITY)],
+    "vector_norm": lambda xp, m: [xp.linalg.vector_norm(m, ord=order, axis=axis) for order in (
+        0, 1, 2, 3, 2.5, -1, INFINITY, -INFINITY) for axis in (None, 0, (0, 1))],
+    "matrix_power": lambda xp, m: [xp.linalg.matrix_power(m, n) for n in (0, 1, 3, -1)],
+    "matrix_rank": lambda xp, m: [xp.linalg.matrix_rank(m), xp.linalg.matrix_rank(m, rtol=0.9)],
+    "pinv": lambda xp, m: [xp.linalg.pinv(m), xp.linalg.pinv(m, rtol=0.1)],
+    "qr": lambda xp, m: [abs(part) for part in xp.linalg.qr(m, mode="complete")],
+    "slogdet": lambda xp, m: [*xp.linalg.slogdet(m)],
+    "solve": lambda xp, m: xp.linalg.solve(m, m),
+    "svd": lambda xp, m: [abs(xp.linalg.svd(m).U), xp.linalg.svd(m, full_matrices=False).S],
+    "cross": lambda xp, m: xp.linalg.cross(m, m[::-1, ...]),
+    "trace": lambda xp, m: [xp.linalg.trace(m), xp.linalg.trace(m, offset=-1)],
+    "products": lambda xp, m: [xp.vecdot(m, m), xp.matmul(m, m), xp.tensordot(m, m)],
+    "fft": lambda xp, m: [abs(xp.fft.fft(m)), abs(xp.fft.fftn(m)), abs(xp.fft.irfft(m))],
+    "rfft": lambda xp, m: [abs(xp.fft.rfft(m)), abs(xp.fft.rfftn(m)), abs(xp.fft.ihfft(m))],
+    "reductions": lambda xp, m: [xp.sum(m), xp.prod(m, axis=-1), xp.cumulative_sum(m, axis=0)],
+    "moments": lambda xp, m: [xp.mean(m, axis=0), xp.var(m, axis=-1), xp.std(m)],
+    "clip": lambda xp, m: [xp.clip(m, min=1, max=2), xp.clip(m, max=1), xp.clip(m)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_matrices_of_every_dtype(name):
+    count = 0
+    for dtype in ("float32", "float64", "complex64", "complex128", "int32", "int8", "uint8"):
+        for matrix in (M, np.stack([M, M * 2])):
+            found = both(MATRICES[name], matrix.astype(dtype))
+            if found:
+                compare(*found, f"{name} {dtype}")
+                count += 1
+    assert count
+
+
 def test_sets():
     x = np.array([3.0, 1.0, np.nan, 1.0, np.nan])
     for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values"):
@@ -371,6 +415,20 @@ def test_writes(name):
         WRITES[name](xp, a)
         results.append(plain(a))
     compare(*results, name)
+
+
+def test_results_without_axes_are_written_by_a_truth_value():
+    for key in (True, np.True_, la.asarray(True), la.asarray([2.0])[0] > 1):
+        total = la.arange(4.0).sum()
+        double = total * 2
+        total[key] = -1
+        assert (total, double, total.is_scalar) == (-1, 12, True)
+        total[~la.asarray(key)] = la.nan
+        assert total == -1
+        with pytest.raises(ValueError):
+            total[key] = [1, 2]
+        with pytest.raises(TypeError):
+            total[()] = 1
 
 
 def test_numbers_of_python():
@@ -417,3 +475,135 @@ def test_dlpack_options():
     assert la.from_dlpack(x, device=x.device, copy=None).device == x.device
     with pytest.raises(BufferError):
         x.__dlpack__(dl_device=(2, 0))
+
+
+# ---- anything that hypothesis can think of: arrays are made by its strategies for the standard
+
+xps = make_strategies_namespace(la)
+KINDS = {
+    "numeric": xps.numeric_dtypes, "real": xps.real_dtypes, "integer": xps.integer_dtypes,
+    "floating": xps.floating_dtypes, "all": xps.scalar_dtypes,
+}  # fmt: skip
+
+
+def strategy(kind, shape=None, **options):
+    shape = (
+        xps.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4) if shape is None else shape
+    )
+    return xps.arrays(dtype=KINDS[kind](), shape=shape, **options)
+
+
+def strictly(x):
+    return strict.asarray(np.array(x))
+
+
+def same(call, *given):
+    """The same from both; where strict refuses, ours need not."""
+    try:
+        wanted = plain(
+            call(strict, *[strictly(x) if isinstance(x, la.Array) else x for x in given])
+        )
+    except (TypeError, ValueError, IndexError, RuntimeError):
+        return
+    compare(plain(call(la, *given)), wanted, "")
+
+
+@given(st.data())
+def test_indices(data):
+    x = data.draw(strategy("all"))
+    key = data.draw(xps.indices(x.shape, allow_newaxis=True))
+    same(lambda xp, a: a[key], x)
+    if np.array(x)[key].ndim == 0:
+        value = data.draw(xps.arrays(dtype=x.dtype, shape=()))
+        ours, theirs = la.asarray(x, copy=True), np.array(x)
+        ours[key] = value
+        theirs[key] = np.array(value)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@given(st.data())
+def test_masks(data):
+    x = data.draw(strategy("all"))
+    mask = data.draw(xps.arrays(dtype=la.bool, shape=st.sampled_from([x.shape, (), x.shape[:1]])))
+    np.testing.assert_array_equal(x[mask], np.array(x)[np.array(mask)])
+    value = data.draw(xps.arrays(dtype=x.dtype, shape=()))
+    ours, theirs = la.asarray(x, copy=True), np.array(x)
+    ours[mask] = value
+    theirs[np.array(mask)] = np.array(value)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@given(st.data(), st.sampled_from(["sum", "prod", "max", "min", "mean", "var", "any", "all"]))
+def test_reductions(data, name):
+    bounds = {"min_value": -5, "max_value": 5} if name in ("mean", "sum", "prod", "var") else {}
+    x = data.draw(strategy("real" if not bounds else "integer"))
+    if bounds:
+        x = x % 5 if x.dtype.kind != "b" else x
+        x = la.astype(x, la.float64) if name in ("mean", "var") else x
+    axis = data.draw(st.none() | xps.valid_tuple_axes(x.ndim) | st.integers(-x.ndim, x.ndim - 1)
+                     if x.ndim else st.none())  # fmt: skip
+    keep = data.draw(st.booleans())
+    same(lambda xp, a: getattr(xp, name)(a, axis=axis, keepdims=keep), x)
+
+
+@given(
+    st.data(), st.sampled_from(["sort", "argsort", "flip", "argmax", "argmin", "cumulative_sum"])
+)
+def test_along_axes(data, name):
+    x = data.draw(strategy("integer"))
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1)) if x.ndim else None
+    options = {"axis": axis} if axis is not None else {}
+    if "sort" in name:
+        options["descending"] = data.draw(st.booleans())
+    if name == "cumulative_sum":
+        options["include_initial"] = data.draw(st.booleans())
+    same(lambda xp, a: getattr(xp, name)(a, **options), x)
+
+
+@given(st.data(), st.sampled_from(["add", "multiply", "subtract", "maximum", "less", "equal"]))
+def test_pairs(data, name):
+    shapes = data.draw(xps.mutually_broadcastable_shapes(2, max_dims=3, max_side=4)).input_shapes
+    x, y = (data.draw(strategy("real", shape)) for shape in shapes)
+    same(lambda xp, a, b: getattr(xp, name)(a, b), x, y)
+    same(lambda xp, a, b: xp.broadcast_arrays(a, b), x, y)
+    same(lambda xp, a, b: xp.result_type(a, b) == a.dtype, x, y)
+
+
+@given(st.data())
+def test_shapes(data):
+    x = data.draw(strategy("all"))
+    axes = tuple(data.draw(st.permutations(range(x.ndim))))
+    same(lambda xp, a: xp.permute_dims(a, axes), x)
+    same(lambda xp, a: xp.reshape(a, (-1,)), x)
+    shift = data.draw(st.integers(-5, 5))
+    axis = data.draw(st.none() | st.integers(-x.ndim, x.ndim - 1) if x.ndim else st.none())
+    same(lambda xp, a: xp.roll(a, shift, axis=axis), x)
+    place = data.draw(st.integers(-x.ndim - 1, x.ndim))
+    same(lambda xp, a: xp.expand_dims(a, axis=place), x)
+    same(lambda xp, a: xp.stack([a, a], axis=place), x)
+    same(lambda xp, a: xp.concat([a, a], axis=axis), x)
+    same(lambda xp, a: xp.repeat(a, 2, axis=axis), x)
+    reps = tuple(data.draw(st.lists(st.integers(0, 3), max_size=4)))
+    same(lambda xp, a: xp.tile(a, reps), x)
+    same(lambda xp, a: xp.nonzero(a), x)
+
+
+@given(st.data())
+def test_dtypes(data):
+    x, to = data.draw(strategy("all")), data.draw(xps.scalar_dtypes())
+    assert la.astype(x, to).dtype == to
+    assert la.astype(x, to).shape == x.shape
+    assert la.can_cast(x, to) is la.can_cast(x.dtype, to)
+    assert type(la.can_cast(x, to)) is bool
+    assert type(la.isdtype(to, "numeric")) is bool
+    assert la.result_type(x, to) == np.result_type(x.dtype, to)
+
+
+@given(st.data())
+def test_products(data):
+    n, m, k = (data.draw(st.integers(0, 4)) for _ in range(3))
+    batch = data.draw(st.sampled_from([(), (2,), (0,)]))
+    x = data.draw(strategy("integer", (*batch, n, m)))
+    y = data.draw(xps.arrays(dtype=x.dtype, shape=(m, k)))
+    same(lambda xp, a, b: xp.matmul(a, b), x, y)
+    same(lambda xp, a, b: xp.tensordot(a, b, axes=1), x, y)

@@ -10,21 +10,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clients import DOCUMENTED, MODULES, documented
 
 import lazyarray as la
-from clients import DOCUMENTED, MODULES, documented
 
 TESTS = Path(__file__).parent
 APART = {"JAX", "SciPy", "scikit-learn", "torch"}
 HANG = 240  # seconds
 
 
+EARLIER = """
+import dask.array, einops
+import lazyarray as la
+assert type(einops.rearrange(la.ones((2, 3)), "a b -> b a")) is la.Array
+chunks = dask.array.from_array(la.ones(4), chunks=2, asarray=False)
+assert isinstance(la.ones(4) + chunks, dask.array.Array)
+"""
+
+
 def apart(name, package, **env):
     """Run a function of clients.py in a process of its own, where the package is there."""
     pytest.importorskip(package)
+    run(str(TESTS / "clients.py"), name, **env)
+
+
+def run(*arguments, **env):
+    """Run Python, which has to succeed."""
     path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, str(TESTS / "clients.py"), name],
+        [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": path, **env},
         capture_output=True,
         text=True,
@@ -299,6 +313,7 @@ def test_scikit_learn():
 def test_packages_are_told_when_they_are_imported():
     pytest.importorskip("dask.array")
     apart("imported_later", "einops")
+    run("-W", "ignore", "-c", EARLIER)
 
 
 def test_array_api_compat():
@@ -398,7 +413,33 @@ def test_numba():
 
     a = la.ones(5) * 2
     scan(np.asarray(a))  # writes to the array's memory
-    assert a.tolist() == [2, 4, 6, 8, 10]
+    scan(a[1:])
+    assert a.tolist() == [2, 4, 10, 18, 28]
+    a[:] = [2, 4, 6, 8, 10]
+
+    @numba.njit
+    def weighted(x, weight, count):
+        total = 0.0
+        for i in range(count):
+            total += x[i].sum() * weight
+        return x.T * total, total
+
+    rows = la.arange(6.0).reshape(3, 2)
+    turned, total = weighted(rows, rows[0, 1], la.asarray([1, 2]).sum())
+    assert (type(turned), total) == (np.ndarray, 15.0)
+    np.testing.assert_array_equal(turned, np.asarray(rows).T * 15)
+    again, total = weighted(rows[::2, 1:], 1.0, 2)  # of another layout
+    assert (again.tolist(), total) == ([[6, 30]], 6.0)
+    with pytest.raises(numba.TypingError, match="Singular matrix"):
+        weighted(la.linalg.inv(la.zeros((2, 2))), 1.0, 2)
+    with pytest.raises(numba.TypingError):  # read-only
+        scan(la.broadcast_to(la.ones(1), (3,)))
+
+    @numba.njit
+    def conjugated(z):
+        return z.real - 1j * z.imag
+
+    assert conjugated(la.asarray([1 + 2j])[0]) == 1 - 2j
 
     @numba.vectorize(["float64(float64, float64)"])
     def blend(x, y):
@@ -407,13 +448,6 @@ def test_numba():
     found = blend(a, 3.0)
     assert type(found) is la.Array
     assert found.tolist() == [7, 13, 19, 25, 31]
-
-    @numba.guvectorize(["void(float64[:], float64[:])"], "(n)->(n)")
-    def turned(x, out):
-        for i in range(x.size):
-            out[i] = x[x.size - 1 - i]
-
-    assert turned(a).tolist() == [10, 8, 6, 4, 2]
 
 
 def test_pillow():

@@ -11,6 +11,8 @@ import lazyarray as la
 from lazyarray import _bind
 from lazyarray.errors import LazyArrayError, NanError
 
+pytestmark = pytest.mark.usefixtures("quiet_floats")  # errors are asked for here, not warnings
+
 
 def line_of(text):
     """Where this file says `text`, as errors write it."""

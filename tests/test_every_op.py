@@ -195,6 +195,7 @@ def engine():
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if any(s.arrays for s in SAMPLES[n])])
+@pytest.mark.usefixtures("quiet_floats")  # as the reference is
 def test_arrays(name, engine):
     for number, sample in enumerate(SAMPLES[name]):
         if not sample.arrays:

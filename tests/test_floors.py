@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "lazyarray"
 TOWER = (
     (("errors", "dtypes", "passes"),),
     (("_engine",), ("_loops", "_order", "_draw", "_blas", "_bundle", "_fused", "_vmath")),
-    (("_ir", "_memory", "_trace", "number", "device"),),
+    (("_ir", "_floats", "_memory", "_trace", "number", "device"),),
     (("ops",), ("codegen",)),
     (
         ("autodiff",),
@@ -24,6 +24,7 @@ TOWER = (
             "simplify",
             "validate",
             "plan",
+            "floats",
             "fuse",
             "products",
             "steps",

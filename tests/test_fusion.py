@@ -366,7 +366,8 @@ def test_pieces_in_any_order(lowered, shape, axis):
     (a,) = arrays(x)
     square = a * a
     la.eval(square.sum(axis=axis), square.argmax(axis=axis), square.min(axis=axis), square)
-    la.eval(a / a.sum(axis=axis, keepdims=True))
+    with np.errstate(all="ignore"):
+        la.eval(a / a.sum(axis=axis, keepdims=True))
     for program in lowered[-2:]:
         (task, *_) = program.tasks
         if len(program.tasks) == 1 and task.kernel is not None:

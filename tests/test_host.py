@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+from lazyarray._ir import registry
 from oracle import agree, agree_values, calls, flat, outcome
 
 import lazyarray as la
@@ -513,3 +515,28 @@ def test_fallback_is_set_by_the_environment():
             text=True,
         )
         assert done.returncode and text in done.stderr
+
+
+def test_interrupt_in_a_short_task(monkeypatch):
+    op, left = registry["median"], []
+    compute = op.compute
+
+    def stopped(*args, **options):
+        if left and threading.current_thread() is threading.main_thread():
+            left.clear()
+            raise KeyboardInterrupt
+        return compute(*args, **options)
+
+    monkeypatch.setattr(op, "compute", stopped)
+    interrupts = 0
+    for turn in range(200):  # a worker may be faster than the thread that waits
+        left[:] = [True]
+        found = la.median(la.array([1.0, turn, 300.0]))
+        try:
+            found.wait()
+        except KeyboardInterrupt:
+            interrupts += 1
+        assert found.numpy() == np.median([1.0, turn, 300.0])
+        if interrupts:
+            break
+    assert interrupts == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lazyarray as la
-from lazyarray import _bind, _blas, _loops, passes, schedule
+from lazyarray import _bind, _blas, _engine, _loops, passes, schedule
 
 FLOAT = np.dtype("f4")
 
@@ -121,6 +121,123 @@ def test_packing_on_every_instruction_set(rng, isa, char):
     finally:
         _blas.use_isa(None)
         _bind.clear_plans()
+
+
+# ---- few rows and columns, a long k
+
+LONG = [
+    (32, 16, 20_000), (1, 1, 300_001), (1, 10, 60_000), (10, 1, 60_007), (64, 64, 5_000),
+    (3, 200, 4_000), (100, 10, 8_192),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("extents", LONG)
+@pytest.mark.parametrize("char", "fdeFDi?")
+def test_parts_of_a_long_k_have_one_definition(rng, char, extents):
+    m, n, k = extents
+    if char == "?":
+        a, b = rng.random((m, k)) < 0.01, rng.random((k, n)) < 0.01
+    elif char == "i":
+        a, b = (rng.integers(-(2**31), 2**31, s, np.int32) for s in ((m, k), (k, n)))
+    else:
+        a, b = sample(rng, (m, k), "d"), sample(rng, (k, n), "d")
+        a, b = (a * (1 + 1j), b * 1j) if char in "FD" else (a, b)
+        a, b = a.astype(char), b.astype(char)
+    assert _blas.splits_of(a.dtype, m, n, k) > 1 or char in "FD?"
+    out = np.full((m, n), 99).astype(char)
+    kernel = gemm(a, b)
+    kernel.call(a, b, out)
+    expected = out.tobytes()
+    kernel.call(a, b, out, pieces=5)
+    assert out.tobytes() == expected
+    if char in "i?":
+        np.testing.assert_array_equal(out, a @ b)
+    else:
+        wide = "D" if char in "FD" else "d"
+        exact, scale = (
+            a.astype(wide) @ b.astype(wide),
+            np.abs(a).astype("d") @ np.abs(b).astype("d"),
+        )
+        eps = np.finfo("f" if char == "e" else char).eps
+        bound = 200 * eps * scale + (np.finfo("e").eps * np.abs(exact) if char == "e" else 0)
+        assert (np.abs(out - exact) <= bound).all()
+    try:
+        for workers in (1, 2, 3, 8):
+            la.set_workers(workers)
+            assert (la.array(a) @ la.array(b)).numpy().tobytes() == expected
+    finally:
+        la.set_workers(2)
+    for x, y in product(layouts(a), layouts(b)):
+        assert (la.array(x) @ la.array(y)).numpy().tobytes() == expected
+        turned = la.array(np.ascontiguousarray(x.T)).T @ la.array(np.ascontiguousarray(y.T)).T
+        assert turned.numpy().tobytes() == expected
+
+
+@pytest.mark.parametrize("char", "fdeF")
+def test_parts_of_a_batch_are_those_of_its_products(rng, char):
+    # Few products make parts their units; many are units themselves.
+    for batch, m, n, k in (
+        (3, 24, 24, 9_000),
+        (33, 24, 24, 9_000),
+        (33, 1, 24, 12_000),
+        (33, 96, 70, 2_300),
+    ):
+        a, b = sample(rng, (batch, m, k), char), sample(rng, (batch, k, n), char)
+        assert _blas.splits_of(a.dtype, m, n, k) > 1 or char == "e"
+        found = (la.array(a) @ la.array(b)).numpy()
+        for i in (0, 1, batch - 1):
+            assert found[i].tobytes() == (la.array(a[i]) @ la.array(b[i])).numpy().tobytes()
+            exact = a[i].astype("D") @ b[i].astype("D")
+            np.testing.assert_allclose(found[i], exact, rtol=0, atol=3000 * np.finfo(char).eps)
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("extents", LONG)
+@pytest.mark.parametrize("char", "fd")
+def test_parts_on_every_instruction_set(rng, isa, extents, char):
+    m, n, k = extents
+    a, b = sample(rng, (m, k), char), sample(rng, (k, n), char)
+    expected = multiply(a, b).tobytes()
+    if not _blas.use_isa(isa):
+        pytest.skip(f"this processor lacks {isa}")
+    try:
+        for x, y in product(layouts(a), layouts(b)):
+            assert multiply(x, y).tobytes() == expected
+    finally:
+        _blas.use_isa(None)
+
+
+def test_parts_whatever_runs_them(rng, monkeypatch):
+    x, member = sample(rng, (20_000, 16)), sample(rng, (20_000, 32))
+
+    def step():
+        a, b = la.array(x), la.array(member)
+        sums = b.T @ a
+        return sums, sums / 3 + 1, la.tanh((b * 2).T @ (a + 1))
+
+    labels, (sums, *_) = same(step, monkeypatch)
+    assert labels.count("gemm") == 2
+    assert sums.tobytes() == multiply(np.ascontiguousarray(member.T), x).tobytes()
+    compiled = la.jit(lambda a, b: b.T @ a)
+    for _ in range(3):
+        assert compiled(la.array(x), la.array(member)).numpy().tobytes() == sums.tobytes()
+    before = _engine.engine_kind()
+    _engine.set_engine("naive")
+    try:
+        assert (la.array(member).T @ la.array(x)).numpy().tobytes() == sums.tobytes()
+    finally:
+        _engine.set_engine(before)
+
+
+def test_how_many_parts():
+    parts = _blas.splits_of
+    assert parts(FLOAT, 32, 16, 200_000) == 32
+    assert parts(FLOAT, 1, 1, 4_000_000) == 32
+    assert parts(FLOAT, 128, 512, 784) == parts(FLOAT, 784, 512, 100_000) == 1
+    assert parts(FLOAT, 8, 8, 1_500) == parts(FLOAT, 0, 8, 10**6) == parts(FLOAT, 5, 8, 0) == 1
+    kernel = _blas.gemm(FLOAT, (), 32, 16, 200_000, ((), 1, 32), ((), 16, 1))
+    assert kernel.extent == 32 and kernel.scratch_bytes == 32 * 32 * 16 * 4
+    assert not _blas.follows(FLOAT, 1, 32, 16, 200_000)
 
 
 # ---- what reads a product

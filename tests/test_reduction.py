@@ -127,3 +127,85 @@ def test_integers_of_other_kinds_are_axes():
     for axis in (np.int8(1), np.array(1), _ir.scalar(1, np.int64), True):
         assert reduction.sum(node(2, 3), axis=axis).shape == (2,)
     assert la.sum(la.ones((2, 3)), axis=la.array(1)).shape == (2,)
+
+
+# ---- kernels
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", [70, 1000, 2048, 5000, 70_000])
+def test_extremes_beside_nan_and_zeros(n, dtype):
+    rng = np.random.default_rng(n)
+    x = rng.random((3, n)).astype(dtype)
+    x[0, rng.random(n) < 0.01] = np.nan
+    x[1, 1] = -np.inf
+    x[2] = np.where(rng.random(n) < 0.5, 0.0, -0.0)
+    a = la.array(x)
+    for name in ("min", "max", "argmin", "argmax"):
+        mine, theirs = getattr(la, name), getattr(np, name)
+        np.testing.assert_array_equal(mine(a, axis=1).numpy(), theirs(x, axis=1))
+        for row, data in zip(a, x, strict=True):
+            np.testing.assert_array_equal(mine(row).numpy(), theirs(data))
+            # Read by a kernel that computes what it reduces: the same tree, the same zeros.
+            assert mine(la.negative(-row)).numpy().tobytes() == mine(row).numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "i4", "f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize("n", [1, 60, 1000, 200_000])
+def test_truth_that_is_decided_anywhere(n, dtype):
+    for place in {0, n // 2, n - 1}:
+        x = np.zeros((2, n), dtype)
+        x[0, place] = x[1] = 1
+        x[1, place] = 0
+        a = la.array(x)
+        for name in ("any", "all"):
+            mine, theirs = getattr(la, name), getattr(np, name)
+            assert mine(a).numpy() == theirs(x)
+            np.testing.assert_array_equal(mine(a, axis=1).numpy(), theirs(x, axis=1))
+            np.testing.assert_array_equal(mine(a[1]).numpy(), theirs(x[1]))
+
+
+# ---- calls like one before
+
+
+def test_called_alike():
+    x, y = np.array([[3.0, 1, 2], [6, 5, 4]]), np.array([[0.0, 7, 1], [2, 9, 8]])
+    a, b = la.array(x), la.array(y)
+    of_any = [
+        lambda xp, m: xp.sum(m),
+        lambda xp, m: m.max(),
+        lambda xp, m: m.max(0),
+        lambda xp, m: m.mean(),
+        lambda xp, m: m.std(),
+        lambda xp, m: xp.argmin(m),
+        lambda xp, m: xp.cumsum(m),
+        lambda xp, m: xp.sort(m),
+        lambda xp, m: xp.sort(m, None),
+        lambda xp, m: xp.median(m),
+        lambda xp, m: xp.concatenate([m, m]),
+    ]
+    of_matrices = [
+        lambda xp, m: xp.sum(m, 1),
+        lambda xp, m: xp.sum(m, 1, None, None, True),
+        lambda xp, m: xp.sum(m, (0, 1)),
+        lambda xp, m: xp.argmin(m, 1),
+        lambda xp, m: xp.sort(m, 0),
+        lambda xp, m: xp.median(m, 1),
+        lambda xp, m: xp.concatenate([m, m + 1], 1),
+    ]
+    rows = ((a[0], x[0]), (b[1], y[1]))
+    for call in (*of_any, *of_matrices):
+        for mine, theirs in ((a, x), (b, y), *(rows if call in of_any else ())):
+            np.testing.assert_allclose(call(la, mine).numpy(), call(np, theirs), rtol=1e-15)
+    np.testing.assert_array_equal(la.concatenate([a, b]).numpy(), np.concatenate([x, y]))
+    np.testing.assert_array_equal(la.concatenate([b, b]).numpy(), np.concatenate([y, y]))
+    np.testing.assert_array_equal(la.concatenate([b, a]).numpy(), np.concatenate([y, x]))
+
+
+def test_calls_alike_warn_each_time():
+    a = la.array([1.0, 2.0])
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match="Degrees of freedom"), np.errstate(all="ignore"):
+            la.var(a, None, None, None, 2).wait()
+        with pytest.warns(RuntimeWarning, match="Mean of empty"), np.errstate(all="ignore"):
+            la.array(np.zeros(0)).mean().wait()

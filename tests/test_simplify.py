@@ -14,6 +14,9 @@ from lazyarray.errors import OptionError
 VIEW, EMPTY = 2, 5
 
 
+pytestmark = pytest.mark.usefixtures("quiet_floats")  # NaNs and infinities are among the values
+
+
 @pytest.fixture
 def graphs(monkeypatch):
     """The graphs that are lowered from here on, as recorded, and their programs."""

@@ -189,6 +189,14 @@ cdef int push_python(
     return submit(task, reads, n_reads, writes, n_writes, NULL)
 
 
+cdef int push_short(
+    object fn, VarState** reads, int n_reads, VarState** writes, int n_writes, Py_ssize_t nbytes, object name,
+) except -1:
+    cdef Task* task = new_python_task(fn, n_reads + n_writes, 0, None, nbytes, name)
+    task.short = True
+    return submit(task, reads, n_reads, writes, n_writes, NULL)
+
+
 # --- Python's view ----------------------------------------------------------------------------------------------------
 
 cdef class Var:

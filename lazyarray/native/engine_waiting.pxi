@@ -149,6 +149,70 @@ cdef void help(Waiter* waiter) noexcept nogil:
     wakes.send()
 
 
+cdef bint repeatable(Task* task) noexcept nogil:
+    """Whether it reads nothing that it writes."""
+    cdef int i
+    for i in range(task.n_links):
+        if task.links[i].write and task.links[i].read:
+            return False
+    return True
+
+
+cdef bint interrupted(Task* task) noexcept:
+    """Whether Ctrl-C ended it; then it is as if it had not run."""
+    cdef Poison* poison = task.poison
+    if poison == NULL or not isinstance(<object>poison.dead.first, KeyboardInterrupt):
+        return False
+    task.poison = NULL
+    task.failed = 0
+    drop_poison(poison)
+    return True
+
+
+cdef int help_short(Waiter* waiter) except -1:
+    """Runs short Python tasks up to what it waits for, unless a worker has: two threads would hand the GIL to and fro."""
+    cdef bint stopped = False
+    while waiter.frame == NULL and waiter.newest and not load(&waiter.done) and not stopped:
+        if not run_short(waiter.newest, &stopped):
+            return 0
+    if stopped:
+        raise KeyboardInterrupt
+    return 0
+
+
+cdef bint run_short(uint64_t newest, bint* stopped) except -1:
+    cdef LaneState* lane = engine.cpu
+    cdef FloatEnvironment floats
+    cdef Task* task = NULL
+    cdef Wakes wakes
+    wakes.n = 0
+    engine.lock.lock()
+    if not engine.naive and lane.returning == NULL:
+        task = lane.ready.top()
+        if task != NULL and (not task.short or task.seq > newest or not repeatable(task) or inherited(task) != NULL):
+            task = NULL
+        if task != NULL:
+            task = take(lane, &wakes, False, 0)
+    engine.lock.unlock()
+    wakes.send()
+    if task == NULL:
+        return False
+    floats.enter()
+    call_python(task, lane)
+    if interrupted(task):
+        stopped[0] = True
+        call_python(task, lane)     # the wait ends, not the task
+    drop_callable(task, lane)
+    floats.leave()
+    engine.lock.lock()
+    end_turn(task, lane, last_out(task), &wakes)
+    if has_work(lane):
+        nudge(lane, &wakes)
+    engine.lock.unlock()
+    wakes.send()
+    return True
+
+
 cdef void end_wait(Waiter* waiter) noexcept nogil:
     """Also after an exception: leaves the list, and gets a turn again if it gave one away."""
     cdef Waiter** place
@@ -217,6 +281,7 @@ cdef int block(Waiter* waiter) except -1:
         begin_wait(waiter)
     try:
         help_naive(waiter)
+        help_short(waiter)
         with nogil:
             done = sit(waiter)
         while not done:

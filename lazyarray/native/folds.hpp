@@ -46,33 +46,13 @@ template <class T, class Op> struct TreeLines {
         }
         return lanes[0];
     }
-    // Two lines at once, as the joins of one wait for each other.
-    LA_INLINE void pair(const T* x, const T* y, Py_ssize_t n, T* out) {
-        T a[kLanes], b[kLanes];
-        std::memcpy(a, x, sizeof a);
-        std::memcpy(b, y, sizeof b);
-        Py_ssize_t done = kLanes;
-        for (; done + kLanes <= n; done += kLanes) {
-            for (Py_ssize_t k = 0; k < kLanes; k++) a[k] = Op::join(a[k], x[done + k]);
-            for (Py_ssize_t k = 0; k < kLanes; k++) b[k] = Op::join(b[k], y[done + k]);
-        }
-        T both[2 * kLanes];
-        std::memcpy(both, a, sizeof a);
-        std::memcpy(both + kLanes, b, sizeof b);
-        join_into<T, Op>(both, x + done, n - done);
-        join_into<T, Op>(both + kLanes, y + done, n - done);
-        fold_lanes<T, Op>(both, kLanes, 1);
-        fold_lanes<T, Op>(both + kLanes, kLanes, 1);
-        out[0] = both[0];
-        out[1] = both[kLanes];
-    }
     LA_INLINE void run(char** args, const Py_ssize_t* dimensions, const Py_ssize_t*, void*) {
         const T* x = (const T*)args[0];
         T* out = (T*)args[1];
         Py_ssize_t lines = dimensions[0], n = dimensions[1];
         if (n <= kLanes && lines > 1) return short_lines(x, lines, n, out);
         if (n >= kLanes && n <= kBlock)
-            for (; lines > 1; lines -= 2, x += 2 * n, out += 2) pair(x, x + n, n, out);
+            for (; lines > 1; lines -= 2, x += 2 * n, out += 2) pair_totals<T, Op>(x, x + n, n, out);
         T lanes[kLanes], stack[kDepth];
         for (Py_ssize_t i = 0; i < lines; i++, x += n) {
             if (n <= kBlock) {

@@ -27,6 +27,10 @@ struct GemmParams {
     ptrdiff_t tiles_m, tiles_n;  // tiles of nearly equal size
     // Of a product of whole rows: rows of one unit; and what a B takes that is packed before, else 0.
     ptrdiff_t unit_rows, panel_elements;
+    // Parts of k: each is summed as a product of its own, then they are joined in pairs of neighbours. `spread`: parts are
+    // units, and their sums wait in the scratch region; else one unit makes them all.
+    ptrdiff_t splits;
+    bool spread;
 };
 
 // Where part `index` of `parts` nearly equal parts of `extent` begins, in multiples of `align`.
@@ -172,31 +176,95 @@ int run_blocked(const GemmParams& g, const T* a, const T* b, const T* ready, T* 
     return 0;
 }
 
-template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
-    const GemmParams& g = *static_cast<const GemmParams*>(params);
+template <class T> int run_tile(const GemmParams& g, const T* a, const T* b, T* c, ptrdiff_t tile) {
     constexpr bool has_blocks = std::is_same_v<T, float> || std::is_same_v<T, double>;
     constexpr bool has_blas = has_blocks || std::is_same_v<T, Complex<float>> || std::is_same_v<T, Complex<double>>;
-    ptrdiff_t tiles = g.tiles_m * g.tiles_n, rows = g.route == VECTOR && g.n != 1 ? g.n : g.m;
+    ptrdiff_t rows = g.route == VECTOR && g.n != 1 ? g.n : g.m, align = g.route == VECTOR ? 128 : 1;
+    ptrdiff_t i = tile / g.tiles_n, j = tile % g.tiles_n;
+    ptrdiff_t top = part_begin(rows, g.tiles_m, i, align), bottom = part_begin(rows, g.tiles_m, i + 1, align);
+    Range across{part_begin(g.n, g.tiles_n, j, 64), part_begin(g.n, g.tiles_n, j + 1, 64)};
+    if constexpr (has_blas)
+        if (g.route == BLAS) return run_blas(g, a, b, c, top, bottom);
+    if constexpr (has_blocks) {
+        if (g.route == VECTOR) return run_vector(g, a, b, c, top, bottom);
+        return run_blocked<T>(g, a, b, nullptr, c + top * g.n, {top, bottom}, across);
+    } else {
+        return g.micro->packed(Packed<T>{a + top * g.a_row, b + across.begin * g.b_col, c + top * g.n + across.begin,
+                                         bottom - top, across.size(), g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.n});
+    }
+}
+
+// Calls `each` with (index of the product, its part of k, tile): one of them, or all those of a product.
+template <class Each> int each_part(const GemmParams& g, ptrdiff_t unit, Each each) {
+    ptrdiff_t tiles = g.tiles_m * g.tiles_n, units = g.splits * tiles;
+    if (g.splits == 1 || g.spread) return each(unit / units, unit % units / tiles, unit % tiles);
+    for (ptrdiff_t i = 0; i < units; i++)
+        if (int code = each(unit, i / tiles, i % tiles)) return code;
+    return 0;
+}
+
+// A product of one part of k. Parts begin where pieces of CHAIN and the lanes of dot products do.
+inline GemmParams part_of(const GemmParams& g, ptrdiff_t part, Product& at) {
+    GemmParams own = g;
+    ptrdiff_t first = part_begin(g.k, g.splits, part, CHAIN);
+    own.k = part_begin(g.k, g.splits, part + 1, CHAIN) - first;
+    at.a += first * g.a_col;
+    at.b += first * g.b_row;
+    return own;
+}
+
+template <class T> void add_sums(const Micro* micro, T* to, const T* from, ptrdiff_t count) {
+    if constexpr (std::is_floating_point_v<T>) return micro->add(Runs<T>{to, from, 0, 0, count, 1});
+    for (ptrdiff_t i = 0; i < count; i++) {
+        if constexpr (std::is_same_v<T, Bool>)
+            to[i].v = to[i].v | from[i].v;
+        else if constexpr (std::is_integral_v<T>)
+            to[i] = T(to[i] + from[i]);
+        else if constexpr (!std::is_floating_point_v<T>)
+            to[i] = {to[i].re + from[i].re, to[i].im + from[i].im};
+    }
+}
+
+// Joins the sums of the parts in pairs of neighbours: float16 from float32.
+template <class T, class Sum> void join_parts(const GemmParams& g, Sum* parts, T* c) {
+    ptrdiff_t size = g.m * g.n, chunk = 2048 / ptrdiff_t(sizeof(Sum));
+    for (ptrdiff_t i = 0; i < size; i += chunk) {
+        ptrdiff_t length = size - i < chunk ? size - i : chunk;
+        for (ptrdiff_t stride = 1; stride < g.splits; stride *= 2)
+            for (ptrdiff_t s = 0; s + stride < g.splits; s += 2 * stride)
+                add_sums(g.micro, parts + s * size + i, parts + (s + stride) * size + i, length);
+        if constexpr (std::is_same_v<T, Sum>)
+            std::memcpy(c + i, parts + i, size_t(length) * sizeof(T));
+        else
+            g.micro->narrow(parts + i, c + i, length);
+    }
+}
+
+template <class T, class Sum = T> int finish_gemm(const void* params, char** args) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    ptrdiff_t size = g.m * g.n;
+    for (ptrdiff_t index = 0; index < g.batches; index++)
+        join_parts(g, reinterpret_cast<Sum*>(args[3]) + index * g.splits * size, reinterpret_cast<T*>(args[2]) + index * size);
+    return 0;
+}
+
+template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+    const GemmParams& g = *static_cast<const GemmParams*>(params);
+    const T *a = reinterpret_cast<const T*>(args[0]), *b = reinterpret_cast<const T*>(args[1]);
+    T* parts = nullptr;
+    if (g.splits > 1) parts = g.spread ? reinterpret_cast<T*>(args[3]) : static_cast<T*>(scratch<5>(size_t(g.splits * g.m * g.n) * sizeof(T)));
+    if (g.splits > 1 && !parts) return OUT_OF_MEMORY;
     for (ptrdiff_t unit = begin; unit < end; unit++) {
-        Product at = product_at(g, unit / tiles);
-        const T* a = reinterpret_cast<const T*>(args[0]) + at.a;
-        const T* b = reinterpret_cast<const T*>(args[1]) + at.b;
-        T* c = reinterpret_cast<T*>(args[2]) + at.c;
-        ptrdiff_t i = unit % tiles / g.tiles_n, j = unit % g.tiles_n;
-        ptrdiff_t align = g.route == VECTOR ? 128 : 1;
-        ptrdiff_t top = part_begin(rows, g.tiles_m, i, align), bottom = part_begin(rows, g.tiles_m, i + 1, align);
-        Range across{part_begin(g.n, g.tiles_n, j, 64), part_begin(g.n, g.tiles_n, j + 1, 64)};
-        int code = 0;
-        if constexpr (has_blas)
-            if (g.route == BLAS) code = run_blas(g, a, b, c, top, bottom);
-        if constexpr (has_blocks) {
-            if (g.route == VECTOR) code = run_vector(g, a, b, c, top, bottom);
-            if (g.route == BLOCKED) code = run_blocked<T>(g, a, b, nullptr, c + top * g.n, {top, bottom}, across);
-        } else {
-            if (g.route == PACKED)
-                code = g.micro->packed(Packed<T>{a + top * g.a_row, b + across.begin * g.b_col, c + top * g.n + across.begin,
-                                                 bottom - top, across.size(), g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.n});
-        }
+        int code = each_part(g, unit, [&](ptrdiff_t index, ptrdiff_t part, ptrdiff_t tile) {
+            Product at = product_at(g, index);
+            T* c = reinterpret_cast<T*>(args[2]) + at.c;
+            if (g.splits == 1) return run_tile(g, a + at.a, b + at.b, c, tile);
+            GemmParams own = part_of(g, part, at);
+            T* to = parts + ((g.spread ? index * g.splits : 0) + part) * g.m * g.n;
+            int failed = run_tile(own, a + at.a, b + at.b, to, tile);
+            if (!failed && !g.spread && part + 1 == g.splits && tile + 1 == g.tiles_m * g.tiles_n) join_parts(g, parts, c);
+            return failed;
+        });
         if (code) return code;
     }
     return 0;
@@ -282,32 +350,41 @@ template <class T> int run_follow(const void* params, char** args, ptrdiff_t beg
 inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const GemmParams& g = *static_cast<const GemmParams*>(params);
     const Half* source = nullptr;
-    float* b = nullptr;
-    GemmParams wide = g;
-    wide.a_row = g.k, wide.a_col = 1;
-    wide.b_row = g.n, wide.b_col = 1;
+    float *b = nullptr, *parts = nullptr;
+    if (g.splits > 1) parts = g.spread ? reinterpret_cast<float*>(args[3]) : static_cast<float*>(scratch<5>(size_t(g.splits * g.m * g.n) * sizeof(float)));
+    if (g.splits > 1 && !parts) return OUT_OF_MEMORY;
     for (ptrdiff_t unit = begin; unit < end; unit++) {
-        Product at = product_at(g, unit / g.tiles_m);
-        ptrdiff_t top = part_begin(g.m, g.tiles_m, unit % g.tiles_m), bottom = part_begin(g.m, g.tiles_m, unit % g.tiles_m + 1);
-        const Half* from = reinterpret_cast<const Half*>(args[1]) + at.b;
-        if (from != source || !b) {
-            b = static_cast<float*>(scratch<1>(size_t(g.k * g.n + 1) * sizeof(float)));
-            Half* row = static_cast<Half*>(scratch<2>(size_t(g.k * g.n + 1) * sizeof(Half)));
-            if (!b || !row) return OUT_OF_MEMORY;
-            bool flat = g.b_col == 1 || g.n == 1;
-            if (!flat) copy_matrix(g.micro, from, g.b_row, g.b_col, row, g.k, g.n, g.n);
-            for (ptrdiff_t p = 0; p < g.k; p++)
-                g.micro->widen(flat ? from + p * g.b_row : row + p * g.n, 1, b + p * g.n, g.n);
-            source = from;
-        }
-        ptrdiff_t height = bottom - top;
-        float* a = static_cast<float*>(scratch<4>(size_t(height * g.k + 1) * sizeof(float)));
-        float* c = static_cast<float*>(scratch<3>(size_t(height * g.n + 1) * sizeof(float)));
-        if (!a || !c) return OUT_OF_MEMORY;
-        const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
-        for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * g.k, g.k);
-        if (run_blocked<float>(wide, a, b, nullptr, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
-        g.micro->narrow(c, reinterpret_cast<Half*>(args[2]) + at.c + top * g.n, height * g.n);
+        int code = each_part(g, unit, [&](ptrdiff_t index, ptrdiff_t part, ptrdiff_t tile) -> int {
+            Product at = product_at(g, index);
+            GemmParams wide = part_of(g, part, at);
+            wide.a_row = wide.k, wide.a_col = 1;
+            wide.b_row = g.n, wide.b_col = 1;
+            ptrdiff_t k = wide.k, top = part_begin(g.m, g.tiles_m, tile), height = part_begin(g.m, g.tiles_m, tile + 1) - top;
+            const Half* from = reinterpret_cast<const Half*>(args[1]) + at.b;
+            if (from != source || !b) {
+                b = static_cast<float*>(scratch<1>(size_t(k * g.n + 1) * sizeof(float)));
+                Half* row = static_cast<Half*>(scratch<2>(size_t(k * g.n + 1) * sizeof(Half)));
+                if (!b || !row) return OUT_OF_MEMORY;
+                bool flat = g.b_col == 1 || g.n == 1;
+                if (!flat) copy_matrix(g.micro, from, g.b_row, g.b_col, row, k, g.n, g.n);
+                for (ptrdiff_t p = 0; p < k; p++) g.micro->widen(flat ? from + p * g.b_row : row + p * g.n, 1, b + p * g.n, g.n);
+                source = from;
+            }
+            float* a = static_cast<float*>(scratch<4>(size_t(height * k + 1) * sizeof(float)));
+            float* c = g.splits > 1 ? parts + ((g.spread ? index * g.splits : 0) + part) * g.m * g.n + top * g.n
+                                    : static_cast<float*>(scratch<3>(size_t(height * g.n + 1) * sizeof(float)));
+            if (!a || !c) return OUT_OF_MEMORY;
+            const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
+            for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * k, k);
+            if (run_blocked<float>(wide, a, b, nullptr, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
+            Half* out = reinterpret_cast<Half*>(args[2]) + at.c;
+            if (g.splits == 1)
+                g.micro->narrow(c, out + top * g.n, height * g.n);
+            else if (!g.spread && part + 1 == g.splits && tile + 1 == g.tiles_m)
+                join_parts(g, parts, out);
+            return 0;
+        });
+        if (code) return code;
     }
     return 0;
 }

@@ -104,7 +104,7 @@ cdef int write_pinned(Handle a, Node value) except -1:
     # Into the exported buffer, before the call returns; if the old value has other holders it moves out first.
     cdef Storage storage = a.storage
     cdef Node node = storage.node, fresh
-    wait_node(value)
+    observe_node(value)
     data = numpy_view(value).copy()
     if Py_REFCNT(<PyObject*>node) > 2:      # this variable and the Storage
         fresh = leaf_like(node, node.buffer)

@@ -22,7 +22,7 @@ cdef class Call:
         self.numbers = []
         self.containers = []
         self.objects = []
-        self.key = [rec.recording * 2 + rec.training, mode(), len(args)]
+        self.key = [rec.recording * 2 + rec.training, <object>mode_now(), len(args)]
         cdef Py_ssize_t i = 0
         for each in args:
             if fixed and i in static:

@@ -26,12 +26,14 @@ constexpr Py_ssize_t kGrainElements = 16384;
 enum ReduceOp { kSum, kProd, kMin, kMax, kArgmin, kArgmax };
 
 struct Add {
+    static constexpr bool has_numbers = false;
     template <class T> LA_INLINE T join(T a, T b) {
         if constexpr (is_complex<T>::value) return T{a.re + b.re, a.im + b.im};
         else return a + b;
     }
 };
 struct Multiply {
+    static constexpr bool has_numbers = false;
     template <class T> LA_INLINE T join(T a, T b) {
         if constexpr (is_complex<T>::value) return T{a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
         else return a * b;
@@ -48,7 +50,10 @@ template <class T> LA_INLINE bool less(T a, T b) {
 }
 // The first of equals is kept, and the first NaN.
 template <bool kMaximum> struct Extreme {
-    static constexpr bool maximum = kMaximum;
+    static constexpr bool maximum = kMaximum, has_numbers = true;
+    struct Numbers {  // of two that are no NaN
+        template <class T> LA_INLINE T join(T a, T b) { return (kMaximum ? b > a : b < a) ? b : a; }
+    };
     template <class T> LA_INLINE bool better(T x, T best) {
         return ((kMaximum ? less(best, x) : less(x, best)) | is_nan(x)) & !is_nan(best);
     }
@@ -114,6 +119,56 @@ template <class T, class Op> LA_INLINE void column_lanes(const T* x, Py_ssize_t 
         for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::join(acc[k], x[done + k]);
     std::memcpy(lanes, acc, sizeof acc);
     join_into<T, Op>(lanes, x + done, n - done);
+}
+
+// The total of a line of n >= 32 elements whose full stripes are joined.
+template <class T, class Op> LA_INLINE T line_total(const T* acc, const T* x, Py_ssize_t n) {
+    T lanes[kLanes + 64];  // room for a whole vector, which GCC assumes
+    std::memcpy(lanes, acc, kLanes * sizeof(T));
+    Py_ssize_t done = n / kLanes * kLanes;
+    join_into<T, Op>(lanes, x + done, n - done);
+    fold_lanes<T, Op>(lanes, kLanes, 1);
+    return lanes[0];
+}
+
+template <class T, class Op> constexpr bool by_pairs = Op::has_numbers && std::is_floating_point_v<T>;
+
+// Two lines of n >= 32 elements side by side, as the joins of one wait for each other: their totals. With kApart NaN is
+// looked for apart, as an extreme of numbers is one instruction; false where there is one.
+template <class T, class Op, bool kApart> LA_INLINE bool pair_joined(const T* x, const T* y, Py_ssize_t n, T* totals) {
+    using I = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+    T a[kLanes], b[kLanes];
+    I odd[kLanes] = {};
+    std::memcpy(a, x, sizeof a);
+    std::memcpy(b, y, sizeof b);
+    if constexpr (kApart)
+        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = __builtin_isunordered(a[k], b[k]) ? 1 : 0;
+    for (Py_ssize_t done = kLanes; done + kLanes <= n; done += kLanes) {
+        if constexpr (kApart) {
+            for (Py_ssize_t k = 0; k < kLanes; k++) {
+                T p = x[done + k], q = y[done + k];
+                a[k] = Op::Numbers::join(a[k], p);
+                b[k] = Op::Numbers::join(b[k], q);
+                odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
+            }
+        } else {
+            for (Py_ssize_t k = 0; k < kLanes; k++) a[k] = Op::join(a[k], x[done + k]);
+            for (Py_ssize_t k = 0; k < kLanes; k++) b[k] = Op::join(b[k], y[done + k]);
+        }
+    }
+    if constexpr (kApart) {
+        I found = 0;
+        for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
+        if (found) return false;
+    }
+    totals[0] = line_total<T, Op>(a, x, n);
+    totals[1] = line_total<T, Op>(b, y, n);
+    return true;
+}
+template <class T, class Op> LA_INLINE void pair_totals(const T* x, const T* y, Py_ssize_t n, T* totals) {
+    if constexpr (by_pairs<T, Op>)
+        if (pair_joined<T, Op, true>(x, y, n, totals)) return;
+    pair_joined<T, Op, false>(x, y, n, totals);
 }
 
 // Rows [first, first + n), n <= kBlock, into lanes[0 .. width).
@@ -216,15 +271,30 @@ template <class T, class Op> struct TreeReduce {
         T* lanes = (T*)memory;
         if (p.inner == 1 && p.red <= kLanes) return short_rows(p, args, lanes, begin, end);
         T* stack = lanes + kLanes * p.width;
+        bool direct = by_pairs<T, Op> && p.inner == 1 && !p.convert_in;  // lines as they lie in memory
         for (Py_ssize_t u = begin; u < end; u++) {
             Unit unit(p, u);
+            if (direct && p.red <= kBlock && u + 1 < end) {
+                const T* x = (const T*)args[0] + u * p.red;
+                T totals[2];
+                pair_totals<T, Op>(x, x + p.red, p.red, totals);
+                write_results(p, (const char*)totals, args[1] + u * p.out_size, 2);
+                u++;
+                continue;
+            }
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(stack + kDepth * p.width)};
             const T* total = lanes;
             if (unit.rows <= kBlock) {
                 reduce_block<T, Op>(rows, 0, unit.rows, lanes);
             } else {
                 Counter<T, Op> counter{stack, unit.width};
-                for (Py_ssize_t r = 0; r < unit.rows; r += kBlock) {
+                Py_ssize_t r = 0;
+                for (const T* x = (const T*)rows.base; direct && r + 2 * kBlock <= unit.rows; r += 2 * kBlock) {
+                    pair_totals<T, Op>(x + r, x + r + kBlock, kBlock, lanes);
+                    Counter<T, Op>::push(counter, lanes);
+                    Counter<T, Op>::push(counter, lanes + 1);
+                }
+                for (; r < unit.rows; r += kBlock) {
                     reduce_block<T, Op>(rows, r, std::min(kBlock, unit.rows - r), lanes);
                     Counter<T, Op>::push(counter, lanes);
                 }
@@ -244,6 +314,30 @@ template <class T, class Op> struct TreeReduce {
         Counter<T, Op> counter{partial + p.chunks * p.results, p.results};
         for (Py_ssize_t c = 0; c < p.chunks; c++) Counter<T, Op>::push(counter, partial + c * p.results);
         write_results(p, (const char*)Counter<T, Op>::total(counter), args[1], p.results);
+        return 0;
+    }
+};
+
+// any and all of lines of one column: a line is left at the block that decides it.
+template <class T, bool kAny> struct TruthReduce {
+    LA_INLINE bool decided(const T* x, Py_ssize_t n) {
+        uint8_t found = 0;
+        for (Py_ssize_t i = 0; i < n; i++) found |= (uint8_t)(truth(x[i]) == kAny);
+        return found;
+    }
+    LA_INLINE bool line(const T* x, Py_ssize_t n) {
+        for (; n >= kBlock; x += kBlock, n -= kBlock)
+            if (decided(x, kBlock)) return kAny;
+        return decided(x, n) ? kAny : !kAny;
+    }
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+        const ReduceParams& p = *static_cast<const ReduceParams*>(params);
+        for (Py_ssize_t u = begin; u < end; u++) {
+            Unit unit(p, u);
+            uint8_t found = line((const T*)unit.base(p, args[0]), unit.rows);
+            if (p.chunks == 1) write_results(p, (const char*)&found, args[1] + u * p.out_size, 1);
+            else ((uint8_t*)args[2])[unit.chunk * p.results + unit.o] = found;
+        }
         return 0;
     }
 };
@@ -276,13 +370,23 @@ template <class T, class Op> struct ArgReduce {
             return i;
         } else {
             using I = std::conditional_t<sizeof(T) == 8, int64_t, std::conditional_t<sizeof(T) == 4, int32_t, int16_t>>;
+            constexpr Py_ssize_t step = 4 * kLanes;
+            Py_ssize_t passed = 0;
+            for (; m > 2 * step; x += step, m -= step, passed += step) {
+                I found = 0;
+                for (Py_ssize_t i = 0; i < step; i++) found |= (I)(kNan ? is_nan(x[i]) : x[i] == extreme);
+                if (found) {
+                    m = step;
+                    break;
+                }
+            }
             I at = (I)m;
             for (I i = 0; i < (I)m; i++) {
                 bool here = kNan ? is_nan(x[i]) : x[i] == extreme;
                 I k = here ? i : (I)m;
                 at = k < at ? k : at;
             }
-            return at;
+            return passed + at;
         }
     }
     LA_INLINE void column(const Rows& rows, Py_ssize_t n, T* lanes, Best<T>& best) {
@@ -390,6 +494,10 @@ template <class T> bool choose_reduce(int op, Made& made) {
     return false;
 }
 
+template <class T> KernelRun choose_truth(bool any) {
+    return any ? pick_kernel<TruthReduce<T, true>>() : pick_kernel<TruthReduce<T, false>>();
+}
+
 // Cuts `inner` into tiles of at most `widest` columns, and `red` into chunks where that gives too few units.
 inline void set_tiles(ReduceParams& p, Py_ssize_t widest) {
     p.tiles = std::max<Py_ssize_t>((p.inner + widest - 1) / widest, 1);
@@ -413,6 +521,9 @@ inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t ou
     Made made;
     bool arg = op == kArgmin || op == kArgmax;
     if (!with_type(acc, [&](auto x) { return choose_reduce<decltype(x)>(op, made); })) return made;
+    // Of bytes that are 0 or 1: what is not 0 or 1 yet need not become it first.
+    if (via == kBool && out == kBool && inner == 1 && red > 2 * kLanes && (op == kMin || op == kMax))
+        made.run = with_type(in, [op](auto x) { return choose_truth<decltype(x)>(op == kMax); });
     auto* p = new ReduceParams{};
     if (in != via) p->convert_in = find_cast(in, via);
     if (out != via && !arg) p->convert_out = find_cast(via, out);

@@ -406,11 +406,22 @@ def argpartition(
     return parted(a, kth, axis, INTP, "argpartition") if a.ndim else None
 
 
+def mergeable(shape: Shape, axis: Any, op: str) -> None:
+    """Several axes are made one, which NumPy can not where another one is empty."""
+    if isinstance(axis, tuple | list) and len(axis) > 1 and math.prod(shape) == 0:
+        axes = normalize_axes(axis, len(shape), op)
+        others = [n for i, n in enumerate(shape) if i not in axes]
+        text = f"cannot merge the axes {axis} of shape {shape}, of which another is empty"
+        require(0 not in others, ShapeError, op, text)
+
+
 def middle(compute: Any) -> Callable[..., Any]:
     """A median over axes: what it is of an array of its rank, without them."""
 
     def rule(a: Node, axis: Any = None, *, keepdims: bool = False) -> Result:
         name = compute.__name__
+        if compute is np.median:
+            mergeable(a.shape, axis, name)
         return Result(without(a.shape, axis, keepdims, name), dtype_of(compute, a))
 
     rule.__name__ = compute.__name__
@@ -452,6 +463,11 @@ def _(g: Node, y: Node, a: Node) -> Node:
     return to_ranks(a, axis, [((count - 1) // 2, g * 0.5), (count // 2, g * 0.5)])
 
 
+def slots(value: Any) -> bool:
+    """Whether a structure has Nodes in it."""
+    return type(value) is Node or (isinstance(value, list | tuple) and any(map(slots, value)))
+
+
 def ranked(compute: Any) -> Callable[..., Any]:
     """Quantiles over axes: those of `q` come first."""
 
@@ -460,10 +476,17 @@ def ranked(compute: Any) -> Callable[..., Any]:
     ) -> Result:
         name = compute.__name__
         rest = without(a.shape, axis, keepdims, name)
+        if type(q) is not Node and not slots(q):
+            whole = 100 if "percent" in name else 1
+            known = np.asarray(q, float)
+            text = f"q must be in the range [0, {whole}], got {q}"
+            require(bool(((known >= 0) & (known <= whole)).all()), OptionError, name, text)
         if name.startswith("nan"):
             if not a.size:  # NumPy leaves the quantiles' axes out
                 return Result(rest, dtype_of(np.nanmean, a))
-        elif not extent(a, axis):
+        else:
+            mergeable(a.shape, axis, name)
+        if not extent(a, axis):
             text = f"there are no elements: shape {a.shape}, axis {axis}"
             fail(ArrayIndexError, name, text)
         if type(q) is Node:
@@ -516,6 +539,8 @@ def extreme(compute: Any) -> Callable[..., Any]:
         if axis is not None and not a.ndim:
             normalize_axis(axis, 1, name)
             axis = None
+        text = f"there are no elements: shape {a.shape}, axis {axis}"
+        require(extent(a, axis) > 0, ShapeError, name, text)
         return Result(without(a.shape, axis, keepdims, name), INTP)
 
     rule.__name__ = compute.__name__
@@ -578,7 +603,7 @@ def unpackbits(
     return Result(tuple(bits if i == axis else n for i, n in enumerate(extents)), BYTE)
 
 
-@host(np.pad, "padded")
+@host(np.pad, "_padded")
 def padded(
     array: Node,
     pad_width: tuple[tuple[int, int], ...],

@@ -449,6 +449,9 @@ def take(x: Node, indices: Node, axis: int | None = None, mode: str = "raise") -
     if axis is None or not x.ndim:  # as in NumPy, 0-d counts as 1-d
         x, axis = ravel(x), 0 if axis is None else axis
     axis = normalize_axis(axis, x.ndim, "take")
+    if 0 in x.shape[:axis] and mode in MODES and indices.dtype.kind in "biu":
+        # Nothing is taken, and NumPy does not look at the indices.
+        return full((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), 0, x.dtype)
     idx, checked = bounded(indices, x.shape[axis], mode, "take")
     return gather_axes(x, (axis,), (idx,), axis, checked, outside("take"))
 
@@ -583,8 +586,8 @@ class Index:
 
 Nonzero = Callable[[Any], tuple[Any, ...]]
 INVALID = (
-    "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean "
-    "arrays are valid indices"
+    "index: only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or "
+    "boolean arrays are valid indices"
 )
 
 
@@ -689,11 +692,10 @@ def expand_mask(part: Any, nonzero: Nonzero) -> list[tuple[str, Any]]:
         found = nonzero(part)
         return [("mask", pair) for pair in zip(found, part.shape, strict=True)]
     if kind not in "iu":
-        raise ArrayIndexError(
-            INVALID
-            if part.shape == ()
-            else "arrays used as indices must be of integer (or boolean) type"
+        text = (
+            f"index: arrays used as indices must be of integer (or boolean) type, got {part.dtype}"
         )
+        raise ArrayIndexError(text if part.shape else INVALID)
     if part.shape == () and isinstance(part, np.generic | np.ndarray):
         return [("int", int(part))]
     return [("array", part)]
@@ -713,9 +715,8 @@ def fill_ellipsis(items: list[tuple[str, Any]], ndim: int) -> list[tuple[str, An
     require(len(spots) < 2, ArrayIndexError, "", "an index can only have a single ellipsis ('...')")
     used = sum(kind in CONSUMING for kind, _ in items)
     if used > ndim:
-        raise ArrayIndexError(
-            f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed"
-        )
+        text = f"array is {ndim}-dimensional, but {used} were indexed"
+        raise ArrayIndexError(f"index: too many indices for array: {text}")
     at = spots[0] if spots else len(items)
     whole = [("slice", slice(None))] * (ndim - used)
     return [*items[: at + 1], *whole, *items[at + 1 :]] if spots else items + whole
@@ -725,7 +726,7 @@ def check_mask(kind: str, value: Any, shape: Shape, axis: int) -> None:
     """Raise where a mask's extent is not that of the axis it indexes; as in NumPy, 0 fits any."""
     if kind == "mask" and value[1] not in (0, shape[axis]):
         raise ArrayIndexError(
-            f"boolean index did not match indexed array along axis {axis}; size of axis is "
+            f"index: boolean index did not match indexed array along axis {axis}; size of axis is "
             f"{shape[axis]} but size of corresponding boolean axis is {value[1]}"
         )
 
@@ -733,7 +734,8 @@ def check_mask(kind: str, value: Any, shape: Shape, axis: int) -> None:
 def in_bounds(value: int, extent: int, axis: int) -> int:
     """An integer index counted from the front."""
     if not -extent <= value < extent:
-        raise ArrayIndexError(f"index {value} is out of bounds for axis {axis} with size {extent}")
+        text = f"index: index {value} is out of bounds for axis {axis} with size {extent}"
+        raise ArrayIndexError(text)
     return value % extent
 
 

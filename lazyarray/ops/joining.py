@@ -35,8 +35,18 @@ from .shaping import (
 def join_dtype(arrays: Sequence[Node], dtype: Any, op: str) -> np.dtype:
     """The dtype that arrays are joined in."""
     if dtype is not None:
-        return canonical(dtype, op)
+        wanted = canonical(dtype, op)
+        for x in arrays:
+            text = f"cannot cast an array of {x.dtype} to {wanted} by the rule 'same_kind'"
+            require(np.can_cast(x.dtype, wanted, "same_kind"), DTypeError, op, text)
+        return wanted
     return canonical(np.result_type(*[x.dtype for x in arrays]), op)
+
+
+def rows(x: Node) -> list[Node]:
+    """The parts of an array along its first axis."""
+    require(x.ndim > 0, DTypeError, "concatenate", "iteration over a 0-d array")
+    return [reshape(slice_axis(x, 0, i, 1), x.shape[1:]) for i in range(x.shape[0])]
 
 
 @composite
@@ -56,11 +66,15 @@ def concatenate(arrays: Sequence[Node], axis: int | None = 0, dtype: Any = None)
     ShapeError
         When there is none, one is 0-d, or other extents differ.
     """
-    parts = list(arrays)
+    parts = rows(arrays) if type(arrays) is Node else list(arrays)
     require(bool(parts), ShapeError, "concatenate", "need at least one array to concatenate")
+    if type(axis) is Node:
+        text = f"the axis is an array of shape {getattr(axis, 'shape', ())}"
+        fail(DTypeError, "concatenate", text, "Put the arrays into one list.")
     if axis is None:
         parts, axis = [ravel(x) for x in parts], 0
     first = parts[0]
+    axis = normalize_axis(axis, first.ndim, "concatenate") if first.ndim else axis
     require(
         all(x.ndim for x in parts),
         ShapeError,
@@ -68,7 +82,6 @@ def concatenate(arrays: Sequence[Node], axis: int | None = 0, dtype: Any = None)
         "zero-dimensional arrays cannot be concatenated",
         "Use stack.",
     )
-    axis = normalize_axis(axis, first.ndim, "concatenate")
     for x in parts:
         if x.ndim != first.ndim or any(
             a != b for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if i != axis

@@ -428,10 +428,16 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     )
     first, second = order if abs(ord) == 1 else order[::-1]
     sums = registry["sum"](magnitude(x), axis=first, keepdims=True)
-    out = registry["max" if ord > 0 else "min"](sums, axis=second, keepdims=True)
+    out = extreme(sums, ord > 0, second, True)
     return (
         out if keepdims else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in found))
     )
+
+
+def extreme(sizes: Node, greatest: bool, axis: int, keepdims: bool) -> Node:
+    """The greatest size along an axis, 0 where there is none, or the smallest one."""
+    fold = "min" if not greatest else "max" if sizes.shape[axis] else "sum"
+    return registry[fold](sizes, axis=axis, keepdims=keepdims)
 
 
 def vector_norm(x: Node, ord: Any, axis: int, keepdims: bool) -> Node:
@@ -447,7 +453,7 @@ def vector_norm(x: Node, ord: Any, axis: int, keepdims: bool) -> Node:
         return registry["sum"](_ir.cast(hit, magnitude(x).dtype), **options)
     size = magnitude(x)
     if ord in (math.inf, -math.inf):
-        return registry["max" if ord > 0 else "min"](size, **options)
+        return extreme(size, ord > 0, axis, keepdims)
     if ord == 1:
         return registry["sum"](size, **options)
     return registry["sum"](size ** float(ord), **options) ** (1.0 / ord)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray._ir import Node, cast
+from lazyarray._ir import Node, broadcast_shapes, cast
+from lazyarray.dtypes import REAL_OF
+from lazyarray.errors import DTypeError, ShapeError, require
 
 from .define import composite, result_dtype
 from .elementwise import (
@@ -23,10 +25,16 @@ from .elementwise import (
     where,
 )
 from .reduction import all, max, min, prod, sum
+from .shaping import reshape
 from .statistics import mean
 
 
-def _filled(a: Node, value: float) -> Node:
+def beyond(a: Node, infinity: float) -> Any:
+    """What no number exceeds; complex ones are ordered by both parts."""
+    return complex(infinity, infinity) if a.dtype.kind == "c" else infinity
+
+
+def _filled(a: Node, value: Any) -> Node:
     return where(isnan(a), value, a) if a.dtype.kind in "fc" else a
 
 
@@ -106,7 +114,7 @@ def nanmin(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
     AxisError
         When an axis is out of bounds.
     """
-    found = min(_filled(a, np.inf), axis, keepdims)
+    found = min(_filled(a, beyond(a, np.inf)), axis, keepdims)
     return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
 
 
@@ -132,7 +140,7 @@ def nanmax(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
     AxisError
         When an axis is out of bounds.
     """
-    found = max(_filled(a, -np.inf), axis, keepdims)
+    found = max(_filled(a, beyond(a, -np.inf)), axis, keepdims)
     return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
 
 
@@ -167,6 +175,18 @@ def nanmean(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False
     return cast(divide(total, left), total.dtype)
 
 
+def replacing(value: Any, x: Node) -> Any:
+    """What replaces elements: a number, or an array of the real dtype that fits."""
+    if type(value) is not Node:
+        return value
+    text = f"values of shape {value.shape} do not fit shape {x.shape}"
+    fits = broadcast_shapes(x.shape, value.shape) == x.shape
+    require(fits, ShapeError, "nan_to_num", text)
+    text = f"values of dtype {value.dtype} do not fit {x.dtype}"
+    require(value.dtype.kind != "c", DTypeError, "nan_to_num", text)
+    return cast(value, REAL_OF.get(x.dtype, x.dtype)) if x.dtype.kind in "fc" else value
+
+
 @composite
 def nan_to_num(
     x: Node, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
@@ -176,19 +196,24 @@ def nan_to_num(
     Parameters
     ----------
     x : array_like, any shape, any dtype
-    nan : float, default 0.0
-    posinf, neginf : float, optional
+    nan : float or array, default 0.0
+    posinf, neginf : float or array, optional
         The defaults are the greatest and smallest finite numbers.
 
     Returns
     -------
     array, the shape and dtype of `x`
     """
+    values = [replacing(each, x) for each in (nan, posinf, neginf)]
     if x.dtype.kind == "c":
-        return on_parts(lambda parts: nan_to_num(parts, nan, posinf, neginf), x)
+        values = [
+            reshape(each, (*each.shape, 1)) if type(each) is Node else each for each in values
+        ]
+        return on_parts(lambda parts: nan_to_num(parts, *values), x)
     if x.dtype.kind != "f":
         return x
     info = np.finfo(x.dtype)
+    nan, posinf, neginf = values
     high = float(info.max) if posinf is None else posinf
     low = float(info.min) if neginf is None else neginf
     x = where(isnan(x), nan, x)

@@ -30,7 +30,7 @@ from lazyarray.errors import (
 from .define import as_index, attributes, normalize_axes, normalize_axis
 from .host import Result, arguments, host, parts
 from .linalg import adjoint, matmul
-from .shaping import Shape, eye, moveaxis, positions, ravel, reshape, transpose
+from .shaping import Shape, eye, full, moveaxis, positions, ravel, reshape, transpose
 
 FLOAT64 = np.dtype(np.float64)
 INT64 = np.dtype(np.int64)
@@ -324,7 +324,7 @@ def _(g: Node, y: Node, a: Node) -> Node:
 def pinv(a: Node, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Result:
     """Pseudo-inverses of matrices; as `numpy.linalg.pinv`."""
     batch, m, n = stacked(a, "pinv")
-    return Result((*batch, n, m), inexact("pinv", a))
+    return Result((*batch, n, m), inexact("pinv", a) if a.size else a.dtype)
 
 
 @pinv.vjp
@@ -478,7 +478,10 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     x = x if x.dtype.kind in "fc" else _ir.cast(x, FLOAT64)
     values = svdvals(moveaxis(x, (rows, columns), (-2, -1)))
     fold = {"nuc": "sum", 2: "max", -2: "min"}[ord]
-    found = registry[fold](values, axis=-1)
+    if ord == 2 and not values.shape[-1]:
+        found = full(values.shape[:-1], 0, values.dtype)
+    else:
+        found = registry[fold](values, axis=-1)
     if not keepdims:
         return found
     return reshape(found, tuple(1 if i in (rows, columns) else n for i, n in enumerate(x.shape)))
@@ -498,7 +501,8 @@ def vector_norm(x: Node, *, axis: Any = None, keepdims: bool = False, ord: Any =
     elif isinstance(axis, tuple | list):
         rest = [i for i in range(x.ndim) if i not in axes]
         turned = transpose(x, [*axes, *rest])
-        x = reshape(turned, (-1, *[shape[i] for i in rest]))
+        count = math.prod(shape[i] for i in axes)
+        x = reshape(turned, (count, *[shape[i] for i in rest]))
     found = registry["norm"](x, ord, axis if isinstance(axis, int) else 0)
     if not keepdims:
         return found
