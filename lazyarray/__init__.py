@@ -36,6 +36,7 @@ from numpy import (
 
 from lazyarray import (  # noqa: F401  (dispatch and methods give arrays their protocols)
     autograd,
+    backends,
     catalog,
     classes,
     clients,
@@ -73,7 +74,7 @@ from lazyarray.array import Array as ndarray
 from lazyarray.array import evaluate as eval
 from lazyarray.autograd import functional_grad as grad
 from lazyarray.autograd import value_and_grad, vjp
-from lazyarray.device import Device, cpu, devices, gpu
+from lazyarray.device import Device, cpu, devices, gpu, use
 from lazyarray.explain import explain
 from lazyarray.functions import *  # noqa: F403
 from lazyarray.jit import jit
@@ -156,6 +157,7 @@ __all__ = [
     "uint32",
     "uint64",
     "unique",
+    "use",
     "value_and_grad",
     "vjp",
     "wait_all",

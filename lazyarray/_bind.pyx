@@ -19,14 +19,15 @@ import warnings
 
 import numpy as np
 
-from lazyarray import _ir, _plan, schedule, tiers
+from lazyarray import _ir, _memory, _plan, parts, schedule, tiers
+from lazyarray import device as devices
 from lazyarray._engine cimport admit, var_wait
-from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, Type, leaf, make, recorder, settle
+from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, Node, Recorder, Type, leaf, make, recorder, settle, transfer_node
 from lazyarray._memory cimport Buffer, fits_limit, foreign_buffer, no_memory, wait_busy
 from lazyarray._memory import NoRoom
 from lazyarray._plan cimport Plan, Taker, array_at, bind, speak
 from lazyarray._trace cimport active, alive, spoil, watching
-from lazyarray._walk cimport Walk, forgo, gather, gather_template, graph_of, key_of, lend, take_back
+from lazyarray._walk cimport Walk, forgo, gather, gather_alone, gather_template, graph_of, key_of, lend, take_back
 
 cimport numpy as cnp
 
@@ -187,13 +188,15 @@ cdef int flush_nodes(list targets, bint waiting) except -1:
 
 cdef int flush_live(Recorder rec) except -1:
     # All that the thread has recorded; what is kept is what a live handle, or a tape, still holds.
+    if postponed and still_no_room(rec):
+        return 0
     return flush_from([], rec, False, False)
 
 
 cdef int flush_from(list targets, Recorder live, bint waiting, bint together) except -1:
     if inspector is not None:
         return inspect_nodes(targets, live, together)
-    return flush_now(targets, live, waiting, together)
+    return flush_now(targets, live, waiting, together, False)
 
 
 cdef int inspect_nodes(list targets, Recorder live, bint together) except -1:
@@ -215,31 +218,37 @@ cdef int inspect_nodes(list targets, Recorder live, bint together) except -1:
     return 0
 
 
-cdef int flush_now(list targets, Recorder live, bint waiting, bint together) except -1:
+cdef int flush_now(list targets, Recorder live, bint waiting, bint together, bint alone) except -1:
+    # `alone`: with nothing that need not be, keeping little; raises NoRoom.
     global clock, n_flushes, n_lowerings, n_hits
     cdef Walk walk
     cdef Plan plan = None
     cdef bytes key
-    cdef object graph, short
+    cdef object graph, short, split
     cdef bint lowered = False, collecting
-    cdef int given_up = frugal
+    cdef int given_up = frugal or alone
     cdef Lock held = lock
     if complaints:
         complain()
     admit(1, 0)
+    if always and not alone:
+        return flush_in_parts(targets, live, together, None)
     while True:
         short = None
         held.acquire()
         collecting = PyGC_Disable()
         lend(&walk)
         try:
-            if not gather(&walk, targets, live, together):
+            if not (gather_alone(&walk, targets) if alone else gather(&walk, targets, live, together)):
                 return 0
             if given_up:
                 forgo(&walk, targets, live is not None)
             key = key_of(&walk)
             plan = plans.get(key)
-            if plan is not None:
+            split = known_split(key) if splits and not given_up else None
+            if split is not None:
+                short = split[1]
+            elif plan is not None:
                 n_flushes += 1
                 if not lowered:
                     n_hits += 1
@@ -261,7 +270,12 @@ cdef int flush_now(list targets, Recorder live, bint waiting, bint together) exc
                 PyGC_Enable()
             held.release()
         if short is not None:
-            given_up = make_room(short, given_up)
+            if split is None and not alone and given_up <= 2:
+                given_up = make_room(short, given_up)
+            elif split is not None or not wait_busy():
+                if alone:
+                    raise short
+                return flush_in_parts(targets, live, together, short)
             continue
         plan = lowered_plan(graph, sites)
         n_lowerings += 1
@@ -303,6 +317,9 @@ cdef int make_room(object short, int given_up) except -1:
     return given_up + 1
 
 
+include "native/bind_parts.pxi"
+
+
 cdef list bind_now(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take):
     # The caller holds the lock.
     if plan.limit != NO_HEAT:
@@ -319,7 +336,7 @@ cdef object inspecting():
 
 
 cdef list bind_again(Plan plan, Walk* walk, list substitutes):
-    # A compiled program on other leaves, once there is room for it.
+    # A compiled program on other leaves, once there is room for it; None where there is not.
     cdef int given_up = 0
     while True:
         try:
@@ -327,7 +344,10 @@ cdef list bind_again(Plan plan, Walk* walk, list substitutes):
                 return bind_now(plan, walk, substitutes, False, None)
         except NoRoom as error:
             short = error
-        given_up = make_room(short, given_up)
+        if given_up <= 2:
+            given_up = make_room(short, given_up)
+        elif not wait_busy():
+            return None
 
 
 def set_frugal(bint on):
@@ -351,6 +371,8 @@ cdef int wait_node(Node node) except -1:
     if node.state == ISSUED:
         buffer = node.buffer        # held, so that its value is not given up meanwhile
         var_wait(buffer.var)
+        if node.type.device:        # so far it has been issued
+            devices.backend_of(node.type.device).synchronize()
     elif node.state == PLACEHOLDER:
         raise RuntimeError("an unbound Variable has no value; bind the Symbol first")
     return 0
@@ -392,7 +414,7 @@ def flush_step(list targets):
 
 def flush_uninspected(list targets):
     """Run what is pending among `targets` and what they need, whoever inspects."""
-    flush_now(targets, None, True, False)
+    flush_now(targets, None, True, False, False)
 
 
 def set_inspector(function):
@@ -429,7 +451,8 @@ def wait(Node node):
 
 
 def value(Node node):
-    """The value of a node as an ndarray that shares its memory."""
+    """The value of a node as an ndarray that shares its memory; of one on another device, on a copy."""
+    node = transfer_node(node, 0)
     wait_node(node)
     return numpy_view(node)
 
@@ -438,7 +461,7 @@ def counters():
     """Counts since the process started."""
     return {
         "flushes": n_flushes, "lowerings": n_lowerings, "plan_hits": n_hits, "plans": len(plans),
-        "plan_bytes": plan_bytes, "plan_evictions": n_evicted, **_plan.counters(),
+        "plan_bytes": plan_bytes, "plan_evictions": n_evicted, "parts": n_parts, **_plan.counters(),
     }
 
 
@@ -528,7 +551,14 @@ cdef class Compiled:
             pinned = pinned or node.pinned
             substitutes.append(node)
         admit(1, 0)
-        found = dict(bind_again(self.plan, &self.walk, substitutes))
+        made = bind_again(self.plan, &self.walk, substitutes)
+        if made is None:
+            results = self.inspected(values)    # recorded once more, it may run in parts
+            if pinned:
+                for each in results:
+                    wait_node(<Node>each)
+            return results
+        found = dict(made)
         results = [
             found[computed] if computed >= 0 else values[place] if place >= 0 else each
             for computed, place, each in self.outputs
@@ -562,6 +592,7 @@ cdef class Compiled:
             made[(<Node>each).serial] if computed >= 0 else values[place] if place >= 0 else each
             for computed, place, each in self.outputs
         ]
+        made = node = new = None        # references that would count as handles
         flush_nodes(results, False)
         return results
 

@@ -111,7 +111,7 @@ BLAS_FLOPS = 4_000_000
 SHARED_FLOPS = 50_000_000
 SHARED_ROWS = 384
 SHARED_BYTES = 128 << 20    # of a packed B
-UNIT_ROWS = 60
+UNIT_ROWS = 60              # at most; of fewer rows, a unit waits more for B
 # A k whose product has few units of its own is cut into parts: of this many elements or more, since joining costs too.
 SPLIT_UNITS = 32
 SPLIT_K = 1024
@@ -366,7 +366,8 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
             kernel.scratch_bytes = batches * splits * m * n * (4 if dtype.char == "e" else dtype.itemsize)
         return kernel
     cdef bint single = dtype.char == "f"
-    g.unit_rows = UNIT_ROWS
+    # Some 24 units where there are rows enough, or the last ones leave workers idle. Tiles have 6 rows.
+    g.unit_rows = 6 * max(6, min(UNIT_ROWS // 6, m // 144))
     g.panel_elements = shared // dtype.itemsize // batches
     cdef Py_ssize_t packs = batches * (-(-k // STAGE_ROWS))
     cdef NativeKernel first = make(
@@ -374,7 +375,7 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     )
     cdef NativeKernel second = make(
         run_gemm_shared[float] if single else run_gemm_shared[double], NULL, params,
-        batches * (-(-m // UNIT_ROWS)), 3, cost, label,
+        batches * (-(-m // g.unit_rows)), 3, cost, label,
     )
     first.scratch_bytes = second.scratch_bytes = shared
     return [first, second]

@@ -132,6 +132,7 @@ cdef extern from "engine.hpp" namespace "la" nogil:
 cdef int64_t TICK = 50_000_000        # ns between looks at signals in a wait
 cdef int64_t WORKER_SPIN = 20_000     # ns, about twice what a wake costs
 cdef int64_t WAIT_SPIN = 10_000       # ns
+cdef int64_t HELPED_SPIN = 50_000     # ns, where others are in the last units of what this thread helped with
 cdef int PYTHON_BATCH = 64            # Python tasks in a row before a worker offers the GIL
 cdef int MAX_ROOTS = 1024             # failures kept for wait_all; the rest are counted
 cdef int DROPPED = -1                 # code of a task that was dropped at exit

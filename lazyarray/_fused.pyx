@@ -6,8 +6,8 @@
 # Memory: `params` is a C++ object owned by an Owned, beside the Loops whose data the kernel calls.
 # Without the GIL: run and finish. No Python object is touched there, no lock is taken.
 # A step is (what, input registers, output registers). Registers hold elements, or lines: one value for each result of a
-# reduction. `what` is a Loop (over elements), a LineLoop (over lines), a FoldStep (elements to lines) or SPREAD (lines to
-# elements).
+# reduction. `what` is a Loop (over elements), a LineLoop (over lines), a FoldStep (elements to lines), SPREAD (lines to
+# elements) or an AcrossStep (elements to a result that no other step reads).
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
@@ -52,11 +52,13 @@ cdef extern from "panels.hpp" namespace "la" nogil:
         kFold
         kSpread
         kSwept
+        kAcross
     cdef cppclass PanelStep:
         StepSpec step
         StepKind kind
         Fold fold
         vector[Fold] folds
+        int target
     Made make_panels(const vector[Py_ssize_t]& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
                      const vector[OperandSpec]& inputs, const vector[OperandSpec]& outputs,
                      const vector[Py_ssize_t]& registers, const vector[PanelStep]& steps) except +
@@ -133,6 +135,18 @@ cdef class FoldStep:
 
     def __repr__(self):
         return f"<FoldStep {self.name} {self.source} -> {self.result}>"
+
+
+cdef class AcrossStep:
+    """A reduction of elements at the same place of all lines."""
+
+    cdef readonly FoldStep fold
+
+    def __init__(self, FoldStep fold):
+        self.fold = fold
+
+    def __repr__(self):
+        return f"<AcrossStep {self.fold!r}>"
 
 
 cdef class LinesStep:
@@ -230,8 +244,9 @@ def cost_of(fold, inputs, outputs, lines, steps):
     """Nanoseconds on one core."""
     cdef double elements = 0, results = 0
     cdef double size = fold[0] * fold[1] * fold[2], n = fold[0] * fold[2]
+    across = {outs[0] for what, _, outs in steps if isinstance(what, AcrossStep)}
     for reg, _, strides, itemsize in (*inputs, *outputs):
-        if strides is None or not any(strides):
+        if strides is None or not any(strides) or reg in across:
             continue
         if reg in lines:
             results += itemsize / _loops.BYTES_PER_NS
@@ -265,6 +280,7 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
     lines : set of int
         The registers that hold lines.
     steps : list of (what, input registers, output registers)
+        The results of AcrossSteps are the last outputs.
 
     Returns
     -------
@@ -284,7 +300,9 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
         c_registers.push_back(itemsize)
     for entry in inputs:
         c_inputs.push_back(operand(entry, lines))
-    for entry in outputs:
+    across = {outs[0] for what, _, outs in steps if isinstance(what, AcrossStep)}
+    results = [entry[0] for entry in outputs if entry[0] in across]
+    for entry in outputs[:len(outputs) - len(results)]:
         c_outputs.push_back(operand(entry, lines))
     also = []
     for what, ins, outs in steps:
@@ -301,6 +319,12 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
             step.kind = kFold
             step.step = plain_step(ins, outs)
             step.fold = make_fold(folding.op, folding.via, folding.acc, folding.out)
+        elif isinstance(what, AcrossStep):
+            folding = what.fold
+            step.kind = kAcross
+            step.step = plain_step(ins, ())
+            step.fold = make_fold(folding.op, folding.via, folding.acc, folding.out)
+            step.target = results.index(outs[0])
         elif what is SPREAD:
             step.kind = kSpread
             step.step = plain_step(ins, outs)

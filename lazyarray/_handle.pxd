@@ -1,7 +1,25 @@
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
 
-from lazyarray._ir cimport Node
+from lazyarray._ir cimport Node, Type
+
+cdef extern from "calls.hpp" namespace "la":
+    cppclass CallKey:
+        PyObject* on
+        int64_t count
+        bint add(int64_t part) noexcept
+    cppclass Calls:
+        PyObject* find(const CallKey& key) noexcept
+        bint full() noexcept
+        void add(const CallKey& key, PyObject* found) except +
+        void clear() noexcept
+
+cdef extern from "views.hpp" namespace "la":
+    cppclass Views:
+        PyObject* find(const CallKey& key) noexcept
+        PyObject* of(PyObject* shadow) noexcept
+        void add(const CallKey& key, PyObject* view, PyObject* shadow) except +
 
 cdef class Storage:
     cdef Node node
@@ -20,6 +38,32 @@ cdef class Handle:
     cdef readonly bint is_scalar
     cdef object __weakref__
 
+
+@cython.final
+@cython.no_gc
+cdef class Seen:
+    cdef object parent              # the shadow it was made from: its address is in the key
+    cdef object shadow
+    cdef Type base                  # of the Storage
+    cdef Type type                  # of what is seen
+    cdef Py_ssize_t offset
+    cdef bint moving
+    cdef bint element               # a scalar: one index for each axis
+    cdef bint same                  # sees the base as it is
+    cdef bint covers
+    cdef tuple attrs                # of a view node,
+    cdef int64_t sig
+    cdef tuple update               # and of an update
+    cdef int64_t update_sig
+    cdef tuple spread               # of one number for all of it; None: not asked for yet
+    cdef int64_t spread_sig
+
+cdef Seen known_view(Handle a, CallKey& key)
+cdef Seen new_view(Handle a, CallKey& key, object shadow, bint element)
+cdef int no_view(Handle a, CallKey& key) except -1
+cdef Handle look(Handle a, Seen seen)
+cdef Node spread_over(Node number, Seen seen)
+cdef int write_seen(Handle a, Seen seen, Node value) except -1
 cdef int structure(Storage storage) noexcept
 cdef Node node_of(Handle a)
 cdef Handle wrap(Node node, bint is_scalar)

@@ -26,8 +26,8 @@ from lazyarray import _ir
 from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, observe_node
 from lazyarray._engine cimport var_idle, var_settle, var_written
 from lazyarray._ir cimport (
-    CONST, ISSUED, PENDING, Node, Recorder, Type, constant, contiguous, leaf, leaf_like, locate, make, recorder, type_of,
-    view_node,
+    CONST, ISSUED, PENDING, Node, Op, Recorder, Type, at_home, constant, contiguous, leaf, leaf_like, locate, make,
+    make_signed, recorder, signature, transfer_node, type_of, view_node,
 )
 from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
 from lazyarray._trace cimport active, alive, spoil, watching
@@ -49,8 +49,22 @@ cdef extern from "Python.h":
         void* tp_clear
         void (*tp_free)(void*)
     const unsigned long Py_TPFLAGS_HAVE_GC
-    void PyObject_Free(void*)
     void PyType_Modified(PyTypeObject*)
+
+cdef extern from *:
+    """
+    #include "spare.hpp"
+    struct la_storage_tag;
+    struct la_array_tag;
+    using la_spare_storages = la::Spare<la_storage_tag>;
+    using la_spare_arrays = la::Spare<la_array_tag>;
+    """
+    cppclass SpareStorages "la_spare_storages":
+        @staticmethod
+        void serve(PyTypeObject* type) noexcept
+    cppclass SpareArrays "la_spare_arrays":
+        @staticmethod
+        void serve(PyTypeObject* type) noexcept
 
 cdef enum:
     NODE_LIMIT = 4096               # pending work of a thread past which it is flushed: nodes,
@@ -62,20 +76,23 @@ cdef uintptr_t BASE = <uintptr_t>1 << 44     # where shadows pretend to lie
 cdef object array_class = None
 cdef object cut_short = None        # a weak reference to the array whose wait for a buffer Ctrl-C ended
 cdef tuple NO_ARGUMENTS = ()
+cdef Op VIEW_NODE = _ir.registry["view"]
+cdef Op UPDATE_NODE = None          # which ops/ defines: see `install`
 cdef object EXPORTED = True         # the owner of a buffer that may have been written from outside
 
 
 def install(cls):
     """Set the class of new arrays."""
-    global array_class
+    global array_class, UPDATE_NODE
     cdef PyTypeObject* kind = <PyTypeObject*>cls
     array_class = cls
+    UPDATE_NODE = _ir.registry["update"]
     # A class made by Python is the collector's, at a tenth of what an array costs, even if its instances hold nothing but
     # what its base holds: here a Storage, which leads back to no handle.
     if not cls.__dictoffset__ and kind.tp_flags & Py_TPFLAGS_HAVE_GC:
         kind.tp_flags &= ~Py_TPFLAGS_HAVE_GC
         kind.tp_traverse = kind.tp_clear = NULL
-        kind.tp_free = PyObject_Free
+        SpareArrays.serve(kind)
         PyType_Modified(kind)
 
 
@@ -88,6 +105,8 @@ cdef class Handle:
         cut_short = None
         if self.is_scalar and flags & PyBUF_WRITABLE:
             raise BufferError("buffer: a scalar is read-only")
+        if self.storage.node.type.device:
+            raise BufferError("buffer: the array's memory is not the CPU's; take a copy with .numpy()")
         try:
             array = export(self)
         except KeyboardInterrupt:
@@ -120,7 +139,6 @@ cdef object shadow_of(Type kind):
 
 @cython.final
 @cython.no_gc
-@cython.freelist(256)
 cdef class Storage:
     """The cell that an array and its views share."""
 
@@ -140,6 +158,8 @@ cdef class Storage:
         if self.after != NULL:
             (<Storage>self.after).before = self.before
 
+
+SpareStorages.serve(<PyTypeObject*>Storage)
 
 cdef PyObject* newest = NULL        # Storage: the first of the list, which the GIL guards
 
@@ -180,6 +200,7 @@ cdef Handle wrap(Node node, bint is_scalar):
     cdef Handle array = new_array()
     cdef Recorder rec
     storage.node = node = unpinned(node)
+    node.loose = False
     array.storage = storage
     array.shadow = shadow_of(node.type)
     array.is_scalar = is_scalar
@@ -265,11 +286,15 @@ cdef int settle_buffer(Buffer buffer) except -1:
 cdef Node node_of(Handle a):
     """The value seen through the handle."""
     cdef Node node = a.storage.node
+    cdef Seen seen
     if watching:
         touch(a)
         node = a.storage.node
     if a.shadow is node.type.shadow:
         return node
+    seen = seen_by(a)
+    if seen is not None:
+        return seen_node(node, seen)
     return view_node(node, a.shadow.shape, a.shadow.strides, a.offset, a.moving, a.shadow.dtype)
 
 
@@ -373,6 +398,9 @@ def memory_order(view):
     return None if order == list(range(view.ndim)) else tuple(order)
 
 
+include "native/handle_views.pxi"
+
+
 # ---- writing
 
 include "native/handle_writing.pxi"
@@ -403,8 +431,12 @@ cdef int wait_for(Handle a) except -1:
 cdef object peek(Handle a):
     """The handle's value as an ndarray that the caller neither keeps nor writes."""
     cdef Node node = a.storage.node
-    observe_node(node)
-    node = a.storage.node
+    if node.type.device:
+        node = transfer_node(node, 0)
+        observe_node(node)
+    else:
+        observe_node(node)
+        node = a.storage.node
     if node.state == CONST:
         number = numpy_view(node)
         return np.ndarray(a.shadow.shape, a.shadow.dtype, number, a.offset, a.shadow.strides)
@@ -420,6 +452,11 @@ cdef object export(Handle a):
     cdef Export keep
     if a.is_scalar:
         return peek(a).copy()
+    if storage.node.type.device:    # memory that only the device can read: a copy, which nobody shares
+        array = peek(a)
+        if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
+            array.flags.writeable = False
+        return array
     materialise(storage)
     node = storage.node
     if storage.pins == 0:
@@ -469,6 +506,7 @@ def from_data(object source, bint is_scalar=False):
     buffer = new_buffer(kind.nbytes)
     settle_free(buffer)
     array = wrap(leaf(kind, buffer), False)
+    array.storage.node.loose = True
     if watching and active() is not None:
         active().literals.add(array.storage.node.serial)
     locate(array.storage.node)
@@ -618,9 +656,41 @@ def set_variable(Handle a, variable):
     a.storage.variable = variable
     cdef bint shared = node.variable is not None or Py_REFCNT(<PyObject*>node) > 2      # by more than this and the Storage
     if variable is not None and (node.taped or node.state == CONST or shared):
-        observe_node(node)
-        materialise(a.storage)
-        node = leaf_like(a.storage.node, copied(a.storage.node))
+        node = own_leaf(a.storage)
         node.pinned = a.storage.node.pinned
         a.storage.node = node
     node.variable = variable
+
+
+cdef Node own_leaf(Storage storage):
+    # The Storage's value as a leaf whose buffer nobody else holds.
+    cdef Node node = storage.node
+    if node.type.device:
+        node = _ir.operators["positive"](node)
+        node.taped = False
+        flush_nodes([node], False)
+        return node
+    observe_node(node)
+    materialise(storage)
+    return leaf_like(storage.node, copied(storage.node))
+
+
+def placed(Handle a, int device):
+    """`a`, made of foreign data, on a device, where it stays."""
+    cdef Node node = _ir.settle_down(a.storage.node, device)
+    if node is not a.storage.node:
+        if a.shadow is a.storage.node.type.shadow:
+            a.shadow = shadow_of(node.type)
+        a.storage.node = node
+    return a
+
+
+def carried(Handle a, int device):
+    """A new array with the value of `a` on another device; what `a` shares with others, the copy does not."""
+    cdef Handle out = wrap(transfer_node(node_of(a), device), a.is_scalar)
+    return out
+
+
+def device_of(Handle a):
+    """The number of the device where the value lies."""
+    return a.storage.node.type.device

@@ -24,9 +24,11 @@ cdef class Type:
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t itemsize
     cdef readonly Py_ssize_t nbytes
+    cdef readonly int device            # where values lie; 0: the CPU
     cdef object shadow                  # an ndarray of this layout without data, made by _record
 
 cdef Type type_of(tuple shape, object dtype)
+cdef Type on_device(Type kind, int device)
 
 cdef class Op:
     cdef readonly int id
@@ -57,6 +59,7 @@ cdef class Node:
     cdef char number[16]
     cdef readonly bint taped            # recorded for a gradient: keeps its inputs after it has run
     cdef readonly bint released         # its tape has been walked and let go
+    cdef bint loose                     # a leaf of foreign data that is nobody's array: goes where it is wanted
     cdef bint pinned                    # its buffer is exported; pending: reads a value that is
     cdef public object variable         # where backward leaves this node's gradient, or None
     cdef object floats                  # what errstate asked for where it was recorded (_floats.Mode); None: NumPy's default
@@ -77,14 +80,20 @@ cdef class Recorder:
     cdef readonly double flops
     cdef public bint recording
     cdef public bint training
+    cdef public int device              # of what is made of nothing
     cdef public object site             # (code, lasti) to record instead of the caller's, or None
     cdef object cut_code
     cdef int cut_lasti
     cdef bint cut_known
 
 cdef Recorder recorder()
+cdef Node transfer_node(Node node, int device)
+cdef Node at_home(Node value, int device, str op)
 cdef Node make(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset)
+cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset, int64_t sig)
+cdef int64_t signature(Op op, object attrs, Type type)
 cdef Node constant(object value, object dtype)
+cdef Node constant_like(Node node)
 cdef Node leaf(Type type, Buffer buffer)
 cdef Node leaf_like(Node node, Buffer buffer)
 cdef void issue(Node node, Buffer buffer) noexcept

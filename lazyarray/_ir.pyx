@@ -25,7 +25,7 @@ from lazyarray._floats cimport mode_now
 from lazyarray._memory cimport Buffer
 from lazyarray._trace cimport active, watching
 from lazyarray.dtypes import NUMBER, canonical
-from lazyarray.errors import DTypeError, ShapeError, fail
+from lazyarray.errors import DeviceError, DTypeError, ShapeError, fail
 
 cdef extern from *:
     """
@@ -33,14 +33,31 @@ cdef extern from *:
     """
     PyObject* la_recorder
 
+cdef extern from "frames.hpp" namespace "la":
+    cppclass Frames:
+        Frames() except +
+        bint there() noexcept
+        PyCodeObject* code() noexcept
+        int lasti() noexcept
+        void up() noexcept
+    cppclass KnownCode:
+        int kind(PyCodeObject* code) noexcept
+        void set(PyCodeObject* code, int kind) noexcept
+
+cdef extern from *:
+    """
+    #include "spare.hpp"
+    struct la_node_tag;
+    using la_spare_nodes = la::Spare<la_node_tag>;
+    """
+    cppclass SpareNodes "la_spare_nodes":
+        @staticmethod
+        void serve(PyTypeObject* type) noexcept
+
 cdef extern from "Python.h":
-    ctypedef struct PyFrameObject
+    ctypedef struct PyTypeObject
     ctypedef struct PyCodeObject:
         PyObject* co_filename
-    PyFrameObject* PyEval_GetFrame()
-    PyFrameObject* PyFrame_GetBack(PyFrameObject* frame)
-    PyCodeObject* PyFrame_GetCode(PyFrameObject* frame)
-    int PyFrame_GetLasti(PyFrameObject* frame)
     int PyCode_Addr2Line(PyCodeObject* code, int lasti)
     Py_ssize_t Py_REFCNT(PyObject* o)
     PyObject* PyTuple_GET_ITEM(tuple t, Py_ssize_t i)
@@ -58,8 +75,7 @@ cdef int64_t next_type = 16         # below: weak Python numbers
 cdef int64_t next_signature = 1
 cdef uint64_t next_serial = 1
 cdef int next_op = 1
-cdef dict inside = {}               # file name -> whether it belongs to lazyarray
-cdef object last_code = None        # the user's code object that recorded last
+cdef KnownCode known_code           # whose it is
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
 FRONT = {
     "array.py", "edges.py", "hosted.py", "lift.py", "methods.py", "reductions.py", "signatures.py", "ufunc.py", "ufunc_calls.py",
@@ -176,6 +192,7 @@ def named(str name):
 
 
 include "native/ir_elementwise.pxi"
+include "native/ir_devices.pxi"
 
 
 # ---- nodes
@@ -212,7 +229,6 @@ cdef void drop_inputs(Node node) noexcept:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(256)
 cdef class Node:
     """An immutable typed value."""
 
@@ -236,6 +252,11 @@ cdef class Node:
     @property
     def ndim(self):
         return self.type.ndim
+
+    @property
+    def device(self):
+        """The number of the device where its value lies."""
+        return self.type.device
 
     @property
     def size(self):
@@ -325,6 +346,9 @@ cdef class Node:
         return operators["greater_equal"](self, other)
 
 
+SpareNodes.serve(<PyTypeObject*>Node)
+
+
 cdef inline void unlink(Node node) noexcept:
     cdef Recorder rec = node.recorder
     if node.before != NULL:
@@ -362,68 +386,54 @@ cdef inline double work(Node node) noexcept:
     return node.type.size
 
 
-cdef inline bint capture(Node node, Recorder rec) noexcept:
+cdef enum:
+    USERS = 0
+    OURS = 1
+    FRONT_END = 2               # ours, with NumPy's functions
+
+
+cdef inline int kind_of(PyCodeObject* code) except -1:
+    cdef int kind = known_code.kind(code)
+    return kind if kind >= 0 else look_at(code)
+
+
+cdef int look_at(PyCodeObject* code) except -1:
+    cdef str name = <str>code.co_filename
+    cdef int kind = USERS
+    if name.startswith(home):
+        kind = FRONT_END if name[len(home):] in FRONT else OURS
+    known_code.set(code, kind)
+    return kind
+
+
+cdef inline bint capture(Node node, Recorder rec):
     # The innermost frame outside lazyarray; whether it is the innermost of all.
-    global last_code
-    cdef PyFrameObject* frame
-    cdef PyFrameObject* back
-    cdef PyCodeObject* raw
-    cdef bint owned = False
+    cdef Frames at
+    cdef bint innermost = True
     if rec.site is not None:
         node.code = rec.site[0]
         node.lasti = rec.site[1]
         return False
-    frame = PyEval_GetFrame()
-    while frame != NULL:
-        raw = PyFrame_GetCode(frame)
-        if <PyObject*>raw == <PyObject*>last_code or not internal(raw):
-            if <PyObject*>raw != <PyObject*>last_code:
-                last_code = <object>raw
-            node.code = last_code
-            node.lasti = PyFrame_GetLasti(frame)
-            Py_XDECREF(<PyObject*>raw)
+    while at.there():
+        if kind_of(at.code()) == USERS:
+            node.code = <object>at.code()
+            node.lasti = at.lasti()
             break
-        Py_XDECREF(<PyObject*>raw)
-        back = PyFrame_GetBack(frame)
-        if owned:
-            Py_XDECREF(<PyObject*>frame)
-        frame = back
-        owned = True
-    if owned and frame != NULL:
-        Py_XDECREF(<PyObject*>frame)
-    return not owned
+        at.up()
+        innermost = False
+    return innermost
 
 
 cdef bint in_front() except -1:
     """Whether the innermost frame outside of the front end, which has NumPy's functions, is the user's."""
-    cdef PyFrameObject* frame = PyEval_GetFrame()
-    cdef PyFrameObject* back
-    cdef PyCodeObject* raw
-    cdef bint owned = False, found = True
-    while frame != NULL:
-        raw = PyFrame_GetCode(frame)
-        found = not internal(raw)
-        front = not found and (<object>raw.co_filename)[len(home):] in FRONT
-        Py_XDECREF(<PyObject*>raw)
-        if not front:
+    cdef Frames at
+    cdef int kind = USERS
+    while at.there():
+        kind = kind_of(at.code())
+        if kind != FRONT_END:
             break
-        back = PyFrame_GetBack(frame)
-        if owned:
-            Py_XDECREF(<PyObject*>frame)
-        frame = back
-        owned = True
-    if owned and frame != NULL:
-        Py_XDECREF(<PyObject*>frame)
-    return found
-
-
-cdef inline bint internal(PyCodeObject* code):
-    name = <object>code.co_filename
-    found = inside.get(name)
-    if found is None:
-        found = name.startswith(home)
-        inside[name] = found
-    return found
+        at.up()
+    return kind == USERS
 
 
 cdef Node make(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset):
@@ -436,10 +446,14 @@ cdef inline Node make_typed(ElementwiseOp op, tuple inputs, Type type, int64_t s
 
 cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset, int64_t sig):
     global next_serial, records
-    cdef Recorder rec = recorder()
+    cdef PyObject* rec = la_recorder if la_recorder != NULL else first_recorder()
     cdef Node node = Node.__new__(Node)
     cdef PyObject* each
+    cdef PyObject* mode
     cdef Py_ssize_t i
+    if several_devices and op is not TRANSFER:
+        inputs, type, node.loose = placed(op, inputs, type, <Recorder>rec)
+        sig = signature(op, attrs, type)
     node.op = op
     node.inputs = inputs
     node.attrs = attrs
@@ -454,24 +468,32 @@ cdef Node make_signed(Op op, tuple inputs, object attrs, Type type, Py_ssize_t o
         each = PyTuple_GET_ITEM(inputs, i)
         if (<Node>each).pinned:
             node.pinned = True
-        if rec.recording and ((<Node>each).taped or (<Node>each).variable is not None or (<Node>each).released):
+        if (<Recorder>rec).recording and ((<Node>each).taped or (<Node>each).variable is not None or (<Node>each).released):
             node.taped = True
     # The user's own ops warn as NumPy's; what lazyarray records on its way to something else does not.
-    if not capture(node, rec):
+    if not capture(node, <Recorder>rec):
         node.floats = silent
-    elif mode_now() != <PyObject*>None:
-        node.floats = <object>mode_now()
+    else:
+        mode = mode_now()
+        if mode != <PyObject*>None:
+            node.floats = <object>mode
+    link(node, <Recorder>rec)
+    return node
+
+
+cdef inline void link(Node node, Recorder rec) noexcept:
+    # As the newest.
+    cdef void* last = rec.newest
     node.recorder = rec
-    node.before = rec.newest
-    if rec.newest != NULL:
-        (<Node>rec.newest).after = <void*>node
+    node.before = last
+    rec.newest = <void*>node
+    if last != NULL:
+        (<Node>last).after = <void*>node
     else:
         rec.oldest = <void*>node
-    rec.newest = <void*>node
     rec.count += 1
     rec.nbytes += value_bytes(node)
     rec.flops += work(node)
-    return node
 
 
 cdef Node constant(object value, object dtype):
@@ -495,6 +517,19 @@ cdef Node constant(object value, object dtype):
     cdef bytes raw = np.array(value, dtype).tobytes()
     memcpy(node.number, <char*>raw, len(raw))
     return node
+
+
+cdef Node constant_like(Node node):
+    """Another node for the same number."""
+    global next_serial
+    cdef Node out = Node.__new__(Node)
+    out.inputs = ()
+    out.type = node.type
+    out.state = CONST
+    out.serial = next_serial
+    next_serial += 1
+    memcpy(out.number, node.number, 16)
+    return out
 
 
 cdef Node leaf(Type type, Buffer buffer):
@@ -576,7 +611,7 @@ cdef bint repeatable(Node node) noexcept:
                 todo.push_back(<PyObject*>source)
             elif source.state == PLACEHOLDER:
                 return False
-            elif source.state == ISSUED and (source.buffer.size_class < 0 or source.buffer.owner is not None):
+            elif source.state == ISSUED and (source.buffer.size_class == -1 or source.buffer.owner is not None):
                 return False        # seen from outside, where it may have been written since
     return True
 
@@ -653,67 +688,7 @@ def offset_node(Op op, tuple inputs, tuple shape, dtype, attrs, Py_ssize_t offse
     return make(op, inputs, attrs, type_of(shape, dtype), offset)
 
 
-# ---- recorders
-
-cdef class Recorder:
-    """What one thread has recorded and not yet run, and how it is recording."""
-
-    def __cinit__(self):
-        self.training = False
-        self.recording = False
-
-    def pending(self):
-        """The pending nodes, oldest first."""
-        cdef list out = []
-        cdef void* at = self.oldest
-        while at != NULL:
-            out.append(<object>(<PyObject*>at))
-            at = (<Node>at).after
-        return out
-
-
-cdef Recorder recorder():
-    global la_recorder
-    cdef Recorder made
-    if la_recorder == NULL:
-        made = Recorder()
-        threads.recorder = made         # dies with its thread
-        la_recorder = <PyObject*>made
-    return <Recorder><object>la_recorder
-
-
-def current():
-    """This thread's Recorder."""
-    return recorder()
-
-
-@cython.final
-@cython.no_gc
-cdef class Scope:
-    """A `with` block that sets how this thread records, and puts it back afterwards."""
-
-    # Compiled, as a lock's methods are: interrupts are raised between bytecodes, so none comes between setting the flags and
-    # entering the block, or between leaving it and putting them back.
-    cdef int recording, training        # 0, 1, or below 0: as outside
-    cdef list outer                     # what to put back; the innermost entry last
-
-    def __init__(self, recording, training):
-        self.recording = -1 if recording is None else bool(recording)
-        self.training = -1 if training is None else bool(training)
-        self.outer = []
-
-    def __enter__(self):
-        cdef Recorder rec = recorder()
-        self.outer.append((rec.recording, rec.training))
-        if self.recording >= 0:
-            rec.recording = self.recording
-        if self.training >= 0:
-            rec.training = self.training
-        return self
-
-    def __exit__(self, *exception):
-        cdef Recorder rec = recorder()
-        rec.recording, rec.training = self.outer.pop()
+include "native/ir_recorders.pxi"
 
 
 def counters():

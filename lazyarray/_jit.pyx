@@ -25,6 +25,7 @@ from lazyarray._engine cimport admit
 from lazyarray._floats cimport mode_now
 from lazyarray._handle cimport Handle, Storage, structure, wrap
 from lazyarray._ir cimport CONST, ISSUED, PENDING, PLACEHOLDER, UPDATE, VIEW, Node, Recorder, constant, leaf, make, recorder
+from lazyarray._memory cimport wait_busy
 from lazyarray._memory import NoRoom
 from lazyarray._trace cimport active
 from lazyarray._plan cimport Plan, Taker
@@ -284,8 +285,10 @@ cdef class Template:
                     self.plain = plan
                 else:
                     self.plans[key] = plan
-            else:
+            elif given_up <= 2:
                 given_up = make_room(short, given_up)
+            elif not wait_busy():
+                return self.replay(variant, storages, numbers, shifts)      # pending, it may run in parts
 
     cdef list replay(self, Variant variant, list storages, list numbers, list shifts):
         # The same, where a gradient will be asked for: each node is recorded again, with its own line, without Python.

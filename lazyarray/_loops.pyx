@@ -3,7 +3,7 @@
 # Invariants: a kernel is re-entrant, its params are read-only after the factory returns; working memory is a growing
 # buffer per thread, or the scratch region that the caller passes behind the operands. Bits do not depend on how the
 # extent is split, on the thread, or on the instruction-set level (LAZYARRAY_SIMD=0|1|2 is an upper limit on it).
-# Memory: `params` is a C++ object owned by an Owned in `owned`, beside the Loops whose data the kernel calls.
+# Memory: `params` is a C++ object owned by a capsule in `owned`, beside the Loops whose data the kernel calls.
 # Without the GIL: run and finish. No Python object is touched there, nothing raises; a positive code names an entry
 # of `errors`. No lock is taken anywhere in this module.
 # NumPy's and SciPy's inner loops come from the PyUFuncObject tables, by the exact dtypes; object loops never. Loops
@@ -25,16 +25,7 @@ cnp.import_array()
 cnp.import_ufunc()
 
 cdef extern from "simd.hpp" namespace "la" nogil:
-    cdef struct Made:
-        KernelRun run
-        KernelFinish finish
-        void* params
-        void (*drop)(void*) noexcept nogil
-        Py_ssize_t extent
-        Py_ssize_t grain
-        Py_ssize_t scratch_bytes
     int cpu_level()
-    const int kNoMemory
 
 cdef extern from "flags.hpp" namespace "la" nogil:
     cdef struct Guarded:
@@ -256,20 +247,6 @@ def find_loop(op, dtypes):
     return ufunc_loop(op, dtypes) if isinstance(op, np.ufunc) else None
 
 
-cdef class Owned:
-    """Frees a kernel's params."""
-    cdef void* params
-    cdef void (*drop)(void*) noexcept nogil
-    cdef object also
-
-    def __dealloc__(self):
-        if self.params != NULL and self.drop != NULL:
-            self.drop(self.params)
-
-
-cdef dict MEMORY_ERROR = {kNoMemory: (MemoryError, "no memory for a kernel's working storage")}
-
-
 cdef class NativeKernel:
     """A function over the units of a plan's operands. Made by the factories of this module."""
 
@@ -319,26 +296,6 @@ cdef class NativeKernel:
         spans = list(pairwise(cuts))
         rng.shuffle(spans)
         return spans
-
-
-cdef NativeKernel wrap(Made made, str label, int n_args, double cost, dict errors=None, object also=None):
-    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
-    cdef Owned owned = Owned.__new__(Owned)
-    owned.params = made.params
-    owned.drop = made.drop
-    owned.also = also
-    kernel.owned = owned
-    kernel.run = made.run
-    kernel.finish = made.finish
-    kernel.params = made.params
-    kernel.extent = made.extent
-    kernel.grain = max(made.grain, 1)
-    kernel.scratch_bytes = made.scratch_bytes
-    kernel.n_args = n_args
-    kernel.cost = <Py_ssize_t>cost
-    kernel.errors = MEMORY_ERROR if not errors else {**MEMORY_ERROR, **errors}
-    kernel.label = label
-    return kernel
 
 
 cdef OperandSpec operand(object entry, object shape, list registers) except *:
@@ -437,7 +394,7 @@ def elementwise(shape, inputs, outputs, registers, steps, label=""):
     return wrap(made, label, n_args, made.extent * per_element, None, [loop for loop, _, _ in steps])
 
 
-REDUCE_OPS = {"sum": 0, "prod": 1, "min": 2, "max": 3, "argmin": 4, "argmax": 5}
+REDUCE_OPS = {"sum": 0, "prod": 1, "min": 2, "max": 3, "argmin": 4, "argmax": 5, "fmin": 6, "fmax": 7}
 IDENTITIES = {"sum": 0, "prod": 1, "any": False, "all": True}
 
 
@@ -446,6 +403,8 @@ def reduce_types(str name, source, target):
     if name in ("any", "all") or (target == np.bool_ and name in ("sum", "prod")):
         return ("max" if name in ("any", "sum") else "min"), np.dtype(np.bool_), np.dtype(np.uint8)
     via = target if name in ("sum", "prod") else source
+    if name in ("fmin", "fmax") and via.kind not in "fc":
+        name = name[1:]     # nothing to leave out
     if via == np.float16:
         via = np.dtype(np.float32)
     acc = via
@@ -461,7 +420,7 @@ def reduce(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t red, Py_s
 
     Parameters
     ----------
-    name : {"sum", "prod", "min", "max", "any", "all", "argmin", "argmax"}
+    name : {"sum", "prod", "min", "max", "fmin", "fmax", "any", "all", "argmin", "argmax"}
     out_dtype : dtype
         Elements are converted to it first; int64 for argmin and argmax, bool for any and all, `in_dtype` for min and
         max. float16 accumulates in float32.
@@ -470,7 +429,8 @@ def reduce(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t red, Py_s
     -------
     NativeKernel
         Operands: x (outer, red, inner), out (outer, inner). The order of joins depends on `red` alone, see
-        native/reduce.hpp. NaN is propagated by min and max; argmin and argmax give the first NaN or the first extreme.
+        native/reduce.hpp. NaN is propagated by min and max, and left out by fmin and fmax; argmin and argmax give the first
+        NaN or the first extreme.
     """
     source, target = np.dtype(in_dtype), np.dtype(out_dtype)
     if red == 0:
@@ -480,7 +440,7 @@ def reduce(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t red, Py_s
                                       np.array(IDENTITIES[name]).astype(target).tobytes()), name, 2, outer * inner)
     if name in ("argmin", "argmax") and target != np.int64:
         raise TypeError(f"{name} gives int64, not {target}")
-    if name in ("min", "max") and target != source:
+    if name in ("min", "max", "fmin", "fmax") and target != source:
         raise TypeError(f"{name} keeps the dtype {source}, it does not give {target}")
     op, via, acc = reduce_types(name, source, target)
     cdef Made made = make_reduce(REDUCE_OPS[op], number_of(source), number_of(via), number_of(acc), number_of(target),

@@ -152,7 +152,7 @@ cdef class Buffer:
 
     @property
     def foreign(self):
-        return self.size_class < 0
+        return self.size_class == -1
 
     @property
     def held(self):
@@ -206,6 +206,10 @@ cdef Buffer try_buffer(Py_ssize_t nbytes):
     if nbytes > LARGEST:
         return None
     size_class = class_of(nbytes, &capacity)
+    if bytes_in_use + bytes_pooled > bytes_limit:       # blocks that were busy when the limit was set
+        trim(bytes_in_use + bytes_pooled - bytes_limit)
+    if bytes_in_use + capacity > bytes_limit:
+        return None
     if take_block(size_class, False, &block):
         bytes_pooled -= capacity
     elif not new_block(capacity, &block):
@@ -344,6 +348,18 @@ cdef Buffer foreign_buffer(void* ptr, Py_ssize_t nbytes, object owner):
     return buffer
 
 
+cdef Buffer device_buffer(object device, Py_ssize_t nbytes):
+    """Memory of a device, which `memory` keeps; its backend raises OutOfMemoryError where it has no more."""
+    cdef Buffer buffer = Buffer.__new__(Buffer)
+    buffer.memory = device.allocate(nbytes)
+    buffer.ptr = <char*><uintptr_t>buffer.memory.ptr
+    buffer.nbytes = nbytes
+    buffer.capacity = nbytes
+    buffer.size_class = -2
+    buffer.var = var_new()
+    return buffer
+
+
 class NoRoom(Exception):
     """What a plan wanted memory for and did not get, before anything has been changed."""
 
@@ -412,6 +428,11 @@ def set_limit(nbytes):
 def limit():
     """The bound in bytes, or None."""
     return None if bytes_limit == LARGEST else bytes_limit
+
+
+def room():
+    """Bytes there are beyond what is in use, by the limit."""
+    return bytes_limit - bytes_in_use
 
 
 def reset_peak():

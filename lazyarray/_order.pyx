@@ -2,7 +2,7 @@
 # an order. The ABI is that of _loops. A factory may return a list of NativeKernels, the stages of one op: they run one
 # after the other on the same operands and one scratch region, each divided over the workers.
 # Invariants: a kernel is re-entrant, its params are read-only; results do not depend on how its extent is divided.
-# Memory: `params` is a C++ object owned by an Owned.
+# Memory: `params` is a C++ object owned by a capsule.
 # Without the GIL: run and finish. No Python object is touched there, no lock is taken. NumPy's sort functions are taken
 # from its dtypes when this module is imported; those of numbers need no interpreter.
 from libc.stdint cimport uintptr_t
@@ -15,20 +15,9 @@ import numpy as np
 from lazyarray import _loops
 from lazyarray.errors import ArrayIndexError
 
-from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
+from lazyarray._loops cimport Made, NativeKernel, wrap
 
 cnp.import_array()
-
-cdef extern from "simd.hpp" namespace "la" nogil:
-    cdef struct Made:
-        KernelRun run
-        KernelFinish finish
-        void* params
-        void (*drop)(void*) noexcept nogil
-        Py_ssize_t extent
-        Py_ssize_t grain
-        Py_ssize_t scratch_bytes
-    const int kNoMemory
 
 cdef extern from *:
     """
@@ -49,6 +38,7 @@ cdef extern from "count.hpp" namespace "la" nogil:
     const Py_ssize_t kMaskChunk
     Made make_search(int type, Py_ssize_t n, Py_ssize_t m, cbool right) except +
     Made make_count_bins(int stage, int type, Py_ssize_t n, Py_ssize_t bins) except +
+    Made make_sum_bins(int stage, int type, cbool wide, Py_ssize_t n, Py_ssize_t bins) except +
     Made make_count_between(int stage, int type, Py_ssize_t n, Py_ssize_t bins, cbool uniform) except +
     Made make_count_mask(Py_ssize_t n) except +
     Made make_take_masked(Py_ssize_t n, Py_ssize_t row_bytes) except +
@@ -56,6 +46,12 @@ cdef extern from "count.hpp" namespace "la" nogil:
     Made make_mask_index(Py_ssize_t n) except +
     Made make_run_flags(int type, Py_ssize_t n) except +
     Made make_take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes) except +
+
+cdef extern from "deal.hpp" namespace "la" nogil:
+    const int kDealStages
+    cbool deals(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m)
+    Made make_deal_put(int stage, Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m) except +
+    Made make_deal_add(int stage, int type, Py_ssize_t n, Py_ssize_t m) except +
 
 MASK_CHUNK = kMaskChunk
 
@@ -67,35 +63,6 @@ for _dtype, _number in NUMBERS.items():
 
 cdef int number_of(object dtype) except -1:
     return NUMBERS[np.dtype(dtype)]
-
-
-cdef class Owned:
-    """Frees a kernel's params."""
-    cdef void* params
-    cdef void (*drop)(void*) noexcept nogil
-
-    def __dealloc__(self):
-        if self.params != NULL and self.drop != NULL:
-            self.drop(self.params)
-
-
-cdef NativeKernel wrap(Made made, str label, int n_args, double cost, dict errors=None):
-    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
-    cdef Owned owned = Owned.__new__(Owned)
-    owned.params = made.params
-    owned.drop = made.drop
-    kernel.owned = owned
-    kernel.run = made.run
-    kernel.finish = made.finish
-    kernel.params = made.params
-    kernel.extent = made.extent
-    kernel.grain = max(made.grain, 1)
-    kernel.scratch_bytes = made.scratch_bytes
-    kernel.n_args = n_args
-    kernel.cost = <Py_ssize_t>cost
-    kernel.errors = {kNoMemory: (MemoryError, "no memory for a kernel's working storage"), **(errors or {})}
-    kernel.label = label
-    return kernel
 
 
 def run_stages(list stages, *arrays, pieces=None, seed=0):
@@ -150,6 +117,7 @@ cdef list sort_stages(str label, bint indices, int type, Py_ssize_t outer, Py_ss
 
 # Nanoseconds of one step of a binary search, of counting an element, of a byte moved.
 cdef double STEP = 1.5, COUNT = 1.0, MOVE = 0.1
+cdef dict BIN_ERRORS = {kOutsideBins: (ValueError, "bincount: an element is outside of the bins")}
 
 
 cdef int bits_of(object n):
@@ -164,9 +132,19 @@ def search(dtype, Py_ssize_t n, Py_ssize_t m, bint right):
 def count_bins(dtype, Py_ssize_t n, Py_ssize_t bins):
     """How often each of 0, 1, .. bins - 1 occurs: its stages. Operands: x (n), integers or bools, out int64 (bins)."""
     costs = n * COUNT, bins * MOVE
-    errors = {kOutsideBins: (ValueError, "bincount: an element is outside of the bins")}
-    return [wrap(make_count_bins(stage, number_of(dtype), n, bins), "bincount", 2, costs[stage], errors)
+    return [wrap(make_count_bins(stage, number_of(dtype), n, bins), "bincount", 2, costs[stage], BIN_ERRORS)
             for stage in range(2)]
+
+
+def sum_bins(dtype, weights, Py_ssize_t n, Py_ssize_t bins):
+    """Sums of the weights at each of 0, 1, .. bins - 1: its stages.
+
+    Operands: x (n), integers or bools; weights (n), float32 or float64; out float64 (bins). The order of additions depends
+    on n and bins alone.
+    """
+    costs = 1.5 * n * COUNT, bins * MOVE
+    return [wrap(make_sum_bins(stage, number_of(dtype), np.dtype(weights) == np.float64, n, bins), "bincount", 3,
+                 costs[stage], BIN_ERRORS) for stage in range(2)]
 
 
 def count_between(dtype, Py_ssize_t n, Py_ssize_t bins, bint uniform):
@@ -208,3 +186,30 @@ def take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes
     """out[:, j] = x[:, index[j]]. Operands: x (outer, n, row), index int64 (m) in [0, n), out (outer, m, row)."""
     errors = {kOutsideBins: (ArrayIndexError, f"index is out of bounds for an axis of size {n}")}
     return wrap(make_take_axis(outer, n, m, row_bytes), "take_axis", 3, outer * m * (COUNT + row_bytes * MOVE), errors)
+
+
+# Nanoseconds of an element's ways: to its range, and from there to its row.
+cdef tuple DEAL_COSTS = (1.0, 3.0, 2.0)
+
+
+def put_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m):
+    """out[index[j]] = values[j], the last duplicate wins: its stages, or None where `_loops.put_rows` is as fast.
+
+    Operands: index int64 (m) in [0, n), values (m, row), out (n, row).
+    """
+    if not deals(row_bytes, n, m):
+        return None
+    return [wrap(make_deal_put(stage, row_bytes, n, m), "put_rows", 3, m * <double>DEAL_COSTS[stage], _loops.row_errors(n))
+            for stage in range(kDealStages)]
+
+
+def add_rows(dtype, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row):
+    """out[index[j]] += values[j] in the order of j: its stages, or None where `_loops.add_rows` is as fast.
+
+    Operands: index int64 (m) in [0, n), values (m, row), out (n, row).
+    """
+    cdef Py_ssize_t itemsize = np.dtype(dtype).itemsize
+    if row != 1 or not deals(itemsize, n, m):
+        return None
+    return [wrap(make_deal_add(stage, number_of(dtype), n, m), "add_rows", 3, m * <double>DEAL_COSTS[stage],
+                 _loops.row_errors(n)) for stage in range(kDealStages)]

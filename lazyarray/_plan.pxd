@@ -34,9 +34,11 @@ cdef struct Spec:
     int n_risks
     int dull                    # flags that its loops raise where NumPy does not warn
     bint python
+    int device                  # where it runs; 0: on the CPU's workers
 
 cdef struct SlotSpec:
     Py_ssize_t nbytes
+    int device
     int leaf
     bint const
 
@@ -68,6 +70,7 @@ cdef class Plan:
     cdef Py_ssize_t runs
     cdef Py_ssize_t n_compiled          # tasks in tier 1
     cdef bint inline
+    cdef object together                # issues all tasks on their one device, or None
     cdef uint64_t used
 
 cdef class Taker:

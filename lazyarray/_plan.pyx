@@ -21,15 +21,17 @@ import threading
 
 import numpy as np
 
+from lazyarray import device as devices
 from lazyarray import floats, tiers
 from lazyarray._engine cimport (
-    NativeFinish, VarState, is_naive, push_native, push_python, push_short, var_idle, var_poison, var_poisoned, var_written,
+    NativeFinish, VarState, is_naive, push_native, push_python, push_short, var_idle, var_poison, var_poisoned,
+    var_readable, var_written,
 )
 from lazyarray._floats cimport DIVIDE, INVALID, OVERFLOW, UNDERFLOW, Mode, drain, tell
 from lazyarray._floats import KINDS, default, failure, forget
 from lazyarray._ir cimport CONST, Node, issue, leaf_like, settle
 from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
-from lazyarray._memory cimport Buffer, try_buffer
+from lazyarray._memory cimport Buffer, device_buffer, try_buffer
 from lazyarray._memory import NoRoom, capacity_of, size_text
 from lazyarray.errors import OutOfMemoryError
 from lazyarray._walk cimport Walk
@@ -78,14 +80,16 @@ cdef struct Call:
     Py_ssize_t grain
     Raised raised
 
-# What a plan takes itself, in bytes: measured with tracemalloc, beside the kernels' own memory.
+# What a plan takes itself, in bytes, beside its key: fitted to what forgetting plans of many kinds gives back to malloc,
+# of which it is within a seventh (tests/test_plans.py).
 cdef enum:
-    PLAN_BYTES = 1500
-    KERNEL_BYTES = 3000
-    STEP_BYTES = 300
-    ARG_BYTES = 120
-    SLOT_BYTES = 96
-    NODE_BYTES = 1300           # where a recipe still needs what lowering knew of the graph
+    PLAN_BYTES = 2900
+    KERNEL_BYTES = 930
+    STEP_BYTES = 300            # of a program of loops
+    ARG_BYTES = 595             # of a task, with its slot
+    STAGE_ARG_BYTES = 310       # of a sweep of stages, which share theirs
+    NODE_BYTES = 110
+    OUTLINE_BYTES = 4650        # of a program that reduces: its recipe keeps what compiled loops are made of
 
 cdef Py_ssize_t n_tasks = 0, n_inline = 0, n_compiled = 0
 
@@ -146,7 +150,8 @@ cdef void fill(Spec* spec, NativeKernel kernel) noexcept:
 
 
 cdef int compiled_dull(NativeKernel kernel) noexcept:
-    # Compiled loops may find fault with a NaN in what is left after the last whole vector, and with more in a single element.
+    # Compiled loops that do not keep the flags of those they replace: they may find fault with a NaN, and with more in a
+    # single element.
     return INVALID if kernel.extent > 1 else INVALID | DIVIDE | OVERFLOW | UNDERFLOW
 
 
@@ -160,7 +165,6 @@ cdef class Plan:
         cdef SlotSpec slot
         cdef Kept kept
         cdef NativeKernel kernel
-        cdef bint holds_graph = False
         self.kernels = []
         self.calls = []
         self.labels = []
@@ -171,6 +175,7 @@ cdef class Plan:
         self.inline = True
         for each in program.slots:
             slot.nbytes = each.nbytes
+            slot.device = each.device
             slot.leaf = each.leaf
             slot.const = each.const
             self.slots.push_back(slot)
@@ -205,7 +210,12 @@ cdef class Plan:
                 spec.nbytes += self.slots[<int>index].nbytes
             self.labels.append(task.label.encode())
             spec.python = task.kernel is None
-            if spec.python:
+            spec.device = task.device
+            if spec.device:
+                self.kernels.append(None)
+                self.calls.append((devices.prepared(task), task.label))
+                self.inline = False
+            elif spec.python:
                 function, attrs = task.function
                 self.kernels.append(None)
                 self.calls.append((function, attrs, task.arrays, task.op.name))
@@ -226,21 +236,18 @@ cdef class Plan:
                 kernel = task.recipe.kernel()
                 self.retired.append(kernel)
                 fill(&first, kernel)
-                spec.dull |= compiled_dull(kernel)
+                spec.dull |= 0 if task.exact else compiled_dull(kernel)
             self.cold.push_back(first)
             self.tasks.push_back(spec)
+        if program.tasks and program.tasks[0].device:
+            self.together = devices.together(program, [call[0] for call in self.calls if call is not None])
         for place, index in program.kept:
             kept.place = place
             kept.slot = index
             self.kept.push_back(kept)
-        self.nbytes = PLAN_BYTES + ARG_BYTES * self.args.size() + SLOT_BYTES * self.slots.size()
+        self.nbytes = PLAN_BYTES + NODE_BYTES * <Py_ssize_t>len(graph.ops)
         for task in program.tasks:
-            self.nbytes += KERNEL_BYTES * (1 + len(task.parts or ()))
-            if task.recipe is not None:
-                self.nbytes += STEP_BYTES * <Py_ssize_t>len(task.recipe.steps)
-                holds_graph = holds_graph or task.recipe.compiled is not None
-        if holds_graph:
-            self.nbytes += NODE_BYTES * <Py_ssize_t>len(graph.ops)
+            self.nbytes += own_bytes(task)
 
     def swap(self, Py_ssize_t index, NativeKernel kernel):
         """Run a task's kernel in tier 1 from the next bind on; the caller holds the runtime's lock."""
@@ -249,7 +256,7 @@ cdef class Plan:
         self.retired.append(self.kernels[index])
         if self.cold[index].run == NULL:
             self.cold[index] = spec[0]
-        spec.dull |= compiled_dull(kernel)
+        spec.dull |= 0 if task.exact else compiled_dull(kernel)
         self.kernels[index] = task.kernel = kernel
         fill(spec, kernel)
         task.tier = 1
@@ -260,9 +267,21 @@ cdef class Plan:
         """Memory that one run takes from the pool, in bytes: its results and its temporaries."""
         cdef Py_ssize_t i, total = 0
         for i in range(<Py_ssize_t>self.slots.size()):
-            if self.slots[i].leaf < 0:
+            if self.slots[i].leaf < 0 and not self.slots[i].device:
                 total += <Py_ssize_t>capacity_of(self.slots[i].nbytes)
         return total
+
+
+cdef Py_ssize_t own_bytes(object task) except -1:
+    # What a plan takes for a task, in bytes.
+    cdef Py_ssize_t found = KERNEL_BYTES + (STAGE_ARG_BYTES if task.stages else ARG_BYTES) * <Py_ssize_t>len(task.args)
+    if task.recipe is not None:
+        found += STEP_BYTES * <Py_ssize_t>len(task.recipe.steps)
+        found += OUTLINE_BYTES if task.recipe.compiled is not None else 0
+    for each in task.parts or ():
+        found += KERNEL_BYTES + ARG_BYTES * <Py_ssize_t>len(each.args)
+        found += OUTLINE_BYTES if each.recipe is not None and each.recipe.compiled is not None else 0
+    return found
 
 
 # Where a node with a risk was recorded; both owned.
@@ -400,6 +419,7 @@ def line_of(site):
 
 
 include "native/plan_host.pxi"
+include "native/plan_device.pxi"
 
 
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
@@ -463,10 +483,15 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
                 bases[i] = numbers + 16 * i
                 continue
             buffer = node.buffer
-            if buffer.size_class < 0:
+            if buffer.size_class < 0:       # the pool does not keep it until its readers are done
                 if frame.foreign is None:
                     frame.foreign = []
                 frame.foreign.append(buffer)
+        elif plan.slots[i].device:
+            buffer = device_buffer(devices.backend_of(plan.slots[i].device), plan.slots[i].nbytes)
+            if frame.foreign is None:
+                frame.foreign = []
+            frame.foreign.append(buffer)
         else:
             buffer = try_buffer(plan.slots[i].nbytes)
             if buffer is None:
@@ -552,6 +577,9 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
         for i in range(n_slots):
             nbytes += plan.slots[i].nbytes
         short = nbytes <= SHORT_BYTES
+    if plan.together is not None:
+        issue_together(plan, pointers, frame, numbers, slot_vars)
+        return results
     for i in range(n_calls):
         spec = &plan.tasks[i]
         reads.clear()
@@ -560,7 +588,9 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
             reads.push_back(slot_vars[plan.vars[k]])
         for k in range(spec.first_write, spec.first_write + spec.n_writes):
             writes.push_back(slot_vars[plan.vars[k]])
-        if spec.python and short:
+        if spec.device:
+            issue_on_device(plan, i, pointers, frame, numbers, reads, writes)
+        elif spec.python and short:
             push_short(
                 host_call(plan, i, pointers + spec.first_arg, frame, walk), reads.data(), spec.n_reads,
                 writes.data(), spec.n_writes, spec.nbytes, plan.calls[i][3],

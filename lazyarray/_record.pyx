@@ -2,50 +2,103 @@
 
 # Design. Each operator takes the Nodes behind its operands, records one op and wraps the result in a new handle. Whole
 # operands of known types take a path without Python calls; others are laid out as NumPy would first (K order). What needs
-# Python (advanced indices, foreign operands) goes to the module that `install` names.
+# Python (advanced indices, foreign operands) goes to the module that `install` names. What is done again and again is known by
+# a key of integers: views (record_views.pxi), and what a rule recorded for arrays of some types (record_recall.pxi).
 # Guarded by the GIL: everything here.
 
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
 cimport numpy as cnp
 
 from lazyarray import _floats, _ir
-from lazyarray._handle cimport Handle, check_writeable, fits, k_order, node_of, peek, view_of, wait_for, wrap, write
-from lazyarray._handle import from_numpy, same_view, seen, storage_node
+from lazyarray._handle cimport (
+    CallKey, Calls, Handle, Seen, check_writeable, fits, k_order, known_view, look, new_view, no_view, node_of, peek, spread_over,
+    view_of, wait_for, wrap, write, write_seen,
+)
+from lazyarray._handle import from_numpy, same_view, storage_node
+from lazyarray._handle import seen as seen_as
 from lazyarray._floats cimport mode_now
-from lazyarray._ir cimport CONST, PENDING, ElementwiseOp, Node, Op, Recorder, Type, in_front, make, recorder, view_node
+from lazyarray._ir cimport (
+    CONST, PENDING, ElementwiseOp, Node, Op, Recorder, Type, constant, constant_like, in_front, make, make_signed, recorder,
+    view_node,
+)
 from lazyarray._trace cimport spoil, watching
+from lazyarray.dtypes import canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail
 
 cdef extern from "Python.h":
+    ctypedef struct PySliceObject:
+        PyObject* start
+        PyObject* stop
+        PyObject* step
+    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) noexcept
     ctypedef struct PyNumberMethods:
         pass
     ctypedef struct PyTypeObject:
         PyNumberMethods* tp_as_number
+        void* tp_call
+        Py_ssize_t tp_vectorcall_offset
+        unsigned long tp_flags
+    const unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PyVectorcall_NARGS(size_t flags)
 
 cnp.import_array()
+
+cdef object FLOAT64 = canonical("f8"), FLOAT32 = canonical("f4")
+cdef str C_ORDER = "C", K_ORDER = "K"
 
 cdef object silent = _floats.silent
 cdef object hooks = None            # array.py: advanced indices, foreign operands
 cdef dict operators = _ir.operators
+cdef tuple OPERATORS = ()           # those of NAMES, by the numbers below
+cdef object array_class = None
+cdef object elementwise_class = None
+cdef object contractions = None     # what records again what was recorded for arrays of the same types: products of two,
+cdef object gathers = None          # reads at one array of indices,
+cdef object reshapes = None         # copies in another shape,
+cdef object casts = None            # and in another dtype
 cdef dict products = {}             # the types of two arrays -> (op, attributes, type) where their product is one node
 
 cdef enum:
     PRODUCTS = 4096
 
+# Operators by number: a look at a dict of names for each takes 5 ns.
+cdef enum:
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, FLOOR_DIVIDE, REMAINDER, POWER, AND, OR, XOR, LEFT_SHIFT, RIGHT_SHIFT, NEGATIVE, POSITIVE,
+    ABSOLUTE, INVERT, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, SQUARE
+
+NAMES = (
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "left_shift", "right_shift", "negative", "positive", "absolute", "invert", "less", "less_equal", "equal", "not_equal",
+    "greater", "greater_equal", "square",
+)
+
 
 def install(module):
     """Set the module that serves what this one hands over, and holds the class of arrays."""
-    global hooks
+    global hooks, array_class
     hooks = module
+    array_class = module.Array
     # A class made by Python looks each operator up by name: 60 ns. Arrays go straight to those below; it has none itself.
     cdef PyTypeObject* cls = <PyTypeObject*><PyObject*>module.Array
     cls.tp_as_number[0] = (<PyTypeObject*><PyObject*>ArrayBase).tp_as_number[0]
+
+
+def install_operators():
+    """Take Python's operators from the registry, once all are defined."""
+    global OPERATORS, casts, contractions, elementwise_class, gathers, reshapes
+    elementwise_class = type(operators["add"])
+    contractions = Recalled(operators["matmul"], True)
+    gathers = Recalled(hooks.gathered)
+    reshapes = Recalled(hooks.layouts.reshaped)
+    casts = Recalled(hooks.layouts.converted, True, True)
+    OPERATORS = tuple([operators[name] if name in operators else _ir.registry[name] for name in NAMES])
 
 
 # ---- operands
@@ -84,9 +137,22 @@ cdef inline bint plain(object value):
     return not cnp.PyArray_Check(value) or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>value)
 
 
+cdef inline bint quick(object value) noexcept:
+    # An array that is all of its Storage, while no call is traced: its Node is its value.
+    return (type(value) is array_class and not watching
+            and (<ArrayBase>value).shadow is (<ArrayBase>value).storage.node.type.shadow)
+
+
 cdef object elementwise2(object op, object x, object y):
     cdef object a, b
     cdef Node out = None
+    if quick(x) and type(op) is elementwise_class:
+        if quick(y):
+            out = (<ElementwiseOp>op).apply2((<ArrayBase>x).storage.node, (<ArrayBase>y).storage.node)
+            return wrap(out, out.type.ndim == 0)
+        if type(y) is float:
+            out = (<ElementwiseOp>op).apply2((<ArrayBase>x).storage.node, y)
+            return wrap(out, out.type.ndim == 0)
     if not (plain(x) and plain(y)):
         return k_ordered(op, (x, y))
     a = operand(x)
@@ -121,21 +187,29 @@ cdef object product(ArrayBase x, object y):
     if found is not None:
         out = make(<Op>found[0], (a, b), found[1], <Type>found[2], 0)
     else:
+        if products.get(key, b) is None:
+            again = contractions((x, y))
+            if again is not NotImplemented:
+                return again
         last = newest()
         out = operators["matmul"](a, b)
         ask_since(last)
+        if len(products) >= PRODUCTS:
+            products.clear()
+        products[key] = None
         if out.state == PENDING and len(out.inputs) == 2 and out.inputs[0] is a and out.inputs[1] is b:
-            if len(products) >= PRODUCTS:
-                products.clear()
             products[key] = (out.op, out.attrs, out.type)
     return wrap(out, out.type.ndim == 0)
 
 
 cdef object elementwise1(Op op, ArrayBase x):
     cdef Node out
-    if not plain(x):
+    if quick(x):
+        out = (<ElementwiseOp>op).apply1(x.storage.node)
+    elif not plain(x):
         return k_ordered(op, (x,))
-    out = (<ElementwiseOp>op).apply1(node_of(x))
+    else:
+        out = (<ElementwiseOp>op).apply1(node_of(x))
     return wrap(out, out.type.ndim == 0)
 
 
@@ -154,66 +228,8 @@ def apply(op, *values):
     return wrap(out, out.type.ndim == 0)
 
 
-cdef object k_ordered(object op, tuple values):
-    # NumPy's K order: axes sorted by the operands' strides. Operands are permuted first, so that the result's Node is
-    # C-contiguous under a transposing View.
-    cdef list operands = []
-    cdef list shadows = []
-    cdef Py_ssize_t ndim = 0
-    cdef tuple order
-    cdef Node out, node
-    cdef ArrayBase a, result
-    for value in values:
-        if cnp.PyArray_CheckExact(value) or (cnp.PyArray_Check(value) and not hooks.overrides(value)):
-            ndim = max(ndim, value.ndim)
-            shadows.append(value)
-            operands.append(from_numpy(value))
-            continue
-        if not isinstance(value, ArrayBase):
-            value = operand(value)
-            if value is None:
-                return NotImplemented
-            if type(value) is Node:
-                value = wrap(value, (<Node>value).type.ndim == 0)
-        operands.append(value)
-        if isinstance(value, ArrayBase):
-            ndim = max(ndim, (<ArrayBase>value).shadow.ndim)
-            shadows.append((<ArrayBase>value).shadow)
-    order = k_order(shadows, ndim)
-    if order is None:
-        out = op(*[node_of(<ArrayBase>v) if isinstance(v, ArrayBase) else v for v in operands])
-        return wrap(out, out.type.ndim == 0)
-    nodes = []
-    for value in operands:
-        if isinstance(value, ArrayBase):
-            a = value
-            shadow = a.shadow
-            if cnp.PyArray_NDIM(<cnp.ndarray>shadow) == ndim:
-                shadow = shadow.transpose(order)
-            elif cnp.PyArray_NDIM(<cnp.ndarray>shadow):
-                shadow = shadow[(None,) * (ndim - shadow.ndim)].transpose(order)
-            node = storage_node(a)
-            nodes.append(view_node(node, shadow.shape, shadow.strides, a.offset, a.moving, shadow.dtype))
-        else:
-            nodes.append(value)
-    out = op(*nodes)
-    result = wrap(out, False)
-    return view_of(result, result.shadow.transpose(inverse(order)))
-
-
-cdef tuple inverse(tuple order):
-    cdef list back = [0] * len(order)
-    cdef Py_ssize_t place, axis
-    for place, axis in enumerate(order):
-        back[axis] = place
-    return tuple(back)
-
-
-cdef object basic(object key):
-    # 1: ints, slices, None and Ellipsis only; 2: an int for every axis may give a scalar.
-    if isinstance(key, (bool, np.bool_)):
-        return False
-    return key is None or key is Ellipsis or isinstance(key, (int, slice, np.integer))
+include "native/record_order.pxi"
+include "native/record_views.pxi"
 
 
 @cython.no_gc
@@ -273,7 +289,92 @@ cdef class ArrayBase(Handle):
     @property
     def T(self):
         """The transposed view."""
-        return seen(self, self.shadow.T)
+        cdef CallKey at
+        cdef Seen known
+        if lookable(self):
+            begin(at, self, TRANSPOSE)
+            known = known_view(self, at)
+            if known is None:
+                known = new_view(self, at, self.shadow.T, False)
+            return look(self, known)
+        return seen_as(self, self.shadow.T)
+
+    def reshape(self, *shape, order="C", copy=None):
+        """Return the elements in another shape: a view where NumPy gives one, else a copy."""
+        cdef CallKey at
+        cdef Seen seen
+        cdef object found
+        if copy is None and order is C_ORDER and lookable(self):
+            begin(at, self, RESHAPE)
+            if add_shape(at, shape):
+                seen = known_view(self, at)
+                if seen is not None and seen.shadow is not None:
+                    return look(self, seen)
+                wanted = shape[0] if len(shape) == 1 else shape
+                if seen is None:
+                    view = hooks.layouts.reshaped_view(self.shadow, wanted)
+                    if view is not None:
+                        return look(self, new_view(self, at, view, False))
+                    no_view(self, at)
+                found = reshapes((self, wanted))
+                if found is not NotImplemented:
+                    return found
+        return hooks.layouts.reshape(self, shape, order, copy)
+
+    def transpose(self, *axes):
+        """Return a view with permuted axes."""
+        cdef CallKey at
+        cdef Seen seen
+        if lookable(self):
+            begin(at, self, PERMUTE)
+            if (len(axes) == 1 and axes[0] is None) or add_shape(at, axes):
+                seen = known_view(self, at)
+                if seen is None:
+                    seen = new_view(self, at, hooks.layouts.permuted_view(self.shadow, axes), False)
+                return look(self, seen)
+        return seen_as(self, hooks.layouts.permuted_view(self.shadow, axes))
+
+    def swapaxes(self, axis1, axis2):
+        """Return a view with two axes interchanged."""
+        cdef CallKey at
+        cdef Seen seen
+        if lookable(self):
+            begin(at, self, SWAP)
+            if add_int(at, axis1) and add_int(at, axis2):
+                seen = known_view(self, at)
+                if seen is None:
+                    seen = new_view(self, at, hooks.layouts.swapped_view(self.shadow, axis1, axis2), False)
+                return look(self, seen)
+        return seen_as(self, hooks.layouts.swapped_view(self.shadow, axis1, axis2))
+
+    def ravel(self, order="C"):
+        """Return the elements in one axis: a view of contiguous data, else a copy."""
+        if order is C_ORDER and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>self.shadow):
+            return self.reshape(-1)
+        return hooks.layouts.ravel(self, order)
+
+    def copy(self, order="C"):
+        """Return a copy in C or Fortran order, or with ``order="K"`` in this array's own.
+
+        'A' is Fortran order where the array has that and not C order.
+        """
+        if order is C_ORDER and quick(self) and self.shadow.ndim and self.shadow.dtype.kind != "b":
+            return elementwise1(OPERATORS[POSITIVE], self)
+        return hooks.layouts.copy(self, order)
+
+    def astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+        """Return the elements converted to `dtype`, in the memory order asked for.
+
+        Raises
+        ------
+        TypeError
+            Where `casting` does not allow the conversion.
+        """
+        if order is K_ORDER and casting == "unsafe" and quick(self) and self.shadow.ndim:
+            found = casts((self, dtype))
+            if found is not NotImplemented:
+                return found
+        return hooks.layouts.astype(self, dtype, order, casting, subok, copy)
 
     def __len__(self):
         return len(self.shadow)
@@ -311,46 +412,48 @@ cdef class ArrayBase(Handle):
         return self
 
     def __getitem__(self, key):
-        cdef bint full
-        if type(key) is slice and (<ArrayBase>self).shadow.ndim:
-            return view_of(self, (<ArrayBase>self).shadow[key])
-        if type(key) is tuple:
-            for each in key:
-                if not basic(each):
-                    return hooks.advanced_read(self, key)
-            if any([each is Ellipsis for each in key]):
-                return view_of(self, index_shadow(self, key))
-            full = len(key) == self.shadow.ndim and not any([each is None or isinstance(each, slice) for each in key])
-            shadow = index_shadow(self, key + (Ellipsis,))
-        else:
-            if not basic(key):
-                return hooks.advanced_read(self, key)
-            if key is Ellipsis:
-                return view_of(self, self.shadow[...])
-            full = self.shadow.ndim == 1 and key is not None and not isinstance(key, slice)
-            shadow = index_shadow(self, (key, Ellipsis))
-        if full:
-            return wrap(node_of(view_of(self, shadow)), True)
-        return view_of(self, shadow)
+        cdef CallKey at
+        cdef Seen seen
+        cdef bint element = False
+        if lookable(self):
+            begin(at, self, INDEX)
+            if add_index(at, key):
+                seen = known_view(self, at)
+                if seen is None:
+                    shadow = indexed(self, key, &element)
+                    seen = new_view(self, at, shadow, element)
+                return look(self, seen)
+        if not is_basic(key):
+            if type(key) is array_class and quick(self) and quick(key) and (<ArrayBase>key).shadow.dtype.kind in "iu":
+                found = gathers((self, key))
+                if found is not NotImplemented:
+                    return found
+            return hooks.advanced_read(self, key)
+        shadow = indexed(self, key, &element)
+        return wrap(node_of(view_of(self, shadow)), True) if element else view_of(self, shadow)
 
     def __setitem__(self, key, value):
         cdef ArrayBase target
+        cdef CallKey at
+        cdef Seen seen
         cdef Node node
-        cdef bint element
+        cdef bint element = False
         if self.is_scalar and not hooks.is_flag(key):
             raise TypeError(f"'{self.dtype.name}' scalar does not support item assignment")
         check_writeable(self, "setitem")
-        keys = key if type(key) is tuple else (key,)
-        for each in keys:
-            if not basic(each):
-                hooks.advanced_write(self, key, value)
-                return
-        element = len(keys) == self.shadow.ndim and not any([each is None or isinstance(each, slice) for each in keys])
-        if any([each is Ellipsis for each in keys]):
-            element = False
-        else:
-            keys = keys + (Ellipsis,)
-        target = view_of(self, index_shadow(self, keys))
+        if type(self) is array_class and not watching and not self.storage.pins:
+            begin(at, self, INDEX)
+            if add_index(at, key):
+                seen = known_view(self, at)
+                if seen is None:
+                    shadow = indexed(self, key, &element)
+                    seen = new_view(self, at, shadow, element)
+                if set_quickly(self, seen, value):
+                    return
+        if not is_basic(key):
+            hooks.advanced_write(self, key, value)
+            return
+        target = view_of(self, indexed(self, key, &element))
         if isinstance(value, ArrayBase) and same_view(target, value):
             return
         node = hooks.value_node(value, target.shadow.dtype)
@@ -361,40 +464,40 @@ cdef class ArrayBase(Handle):
     # Arithmetic. Each slot records one op; a foreign operand that we do not know gets its turn.
 
     def __add__(self, other):
-        return elementwise2(operators["add"], self, other)
+        return elementwise2(OPERATORS[ADD], self, other)
 
     def __radd__(self, other):
-        return elementwise2(operators["add"], other, self)
+        return elementwise2(OPERATORS[ADD], other, self)
 
     def __sub__(self, other):
-        return elementwise2(operators["subtract"], self, other)
+        return elementwise2(OPERATORS[SUBTRACT], self, other)
 
     def __rsub__(self, other):
-        return elementwise2(operators["subtract"], other, self)
+        return elementwise2(OPERATORS[SUBTRACT], other, self)
 
     def __mul__(self, other):
-        return elementwise2(operators["multiply"], self, other)
+        return elementwise2(OPERATORS[MULTIPLY], self, other)
 
     def __rmul__(self, other):
-        return elementwise2(operators["multiply"], other, self)
+        return elementwise2(OPERATORS[MULTIPLY], other, self)
 
     def __truediv__(self, other):
-        return elementwise2(operators["divide"], self, other)
+        return elementwise2(OPERATORS[DIVIDE], self, other)
 
     def __rtruediv__(self, other):
-        return elementwise2(operators["divide"], other, self)
+        return elementwise2(OPERATORS[DIVIDE], other, self)
 
     def __floordiv__(self, other):
-        return elementwise2(operators["floor_divide"], self, other)
+        return elementwise2(OPERATORS[FLOOR_DIVIDE], self, other)
 
     def __rfloordiv__(self, other):
-        return elementwise2(operators["floor_divide"], other, self)
+        return elementwise2(OPERATORS[FLOOR_DIVIDE], other, self)
 
     def __mod__(self, other):
-        return elementwise2(operators["remainder"], self, other)
+        return elementwise2(OPERATORS[REMAINDER], self, other)
 
     def __rmod__(self, other):
-        return elementwise2(operators["remainder"], other, self)
+        return elementwise2(OPERATORS[REMAINDER], other, self)
 
     def __divmod__(self, other):
         return self // other, self % other
@@ -405,10 +508,13 @@ cdef class ArrayBase(Handle):
     def __pow__(self, other, modulo):
         if modulo is not None:
             return NotImplemented
-        return elementwise2(operators["power"], self, other)
+        if quick(self) and (type(other) is int or (type(other) is float and self.shadow.dtype.kind == "f")):
+            if other == 2 and self.shadow.dtype.kind in "iuf":      # as the operator's rule has it
+                return elementwise1(OPERATORS[SQUARE], self)
+        return elementwise2(OPERATORS[POWER], self, other)
 
     def __rpow__(self, other, modulo):
-        return elementwise2(operators["power"], other, self)
+        return elementwise2(OPERATORS[POWER], other, self)
 
     def __matmul__(self, other):
         return product(self, other)
@@ -417,61 +523,61 @@ cdef class ArrayBase(Handle):
         return hooks.matmul(other, self)
 
     def __and__(self, other):
-        return elementwise2(operators["bitwise_and"], self, other)
+        return elementwise2(OPERATORS[AND], self, other)
 
     def __rand__(self, other):
-        return elementwise2(operators["bitwise_and"], other, self)
+        return elementwise2(OPERATORS[AND], other, self)
 
     def __or__(self, other):
-        return elementwise2(operators["bitwise_or"], self, other)
+        return elementwise2(OPERATORS[OR], self, other)
 
     def __ror__(self, other):
-        return elementwise2(operators["bitwise_or"], other, self)
+        return elementwise2(OPERATORS[OR], other, self)
 
     def __xor__(self, other):
-        return elementwise2(operators["bitwise_xor"], self, other)
+        return elementwise2(OPERATORS[XOR], self, other)
 
     def __rxor__(self, other):
-        return elementwise2(operators["bitwise_xor"], other, self)
+        return elementwise2(OPERATORS[XOR], other, self)
 
     def __lshift__(self, other):
-        return elementwise2(operators["left_shift"], self, other)
+        return elementwise2(OPERATORS[LEFT_SHIFT], self, other)
 
     def __rlshift__(self, other):
-        return elementwise2(operators["left_shift"], other, self)
+        return elementwise2(OPERATORS[LEFT_SHIFT], other, self)
 
     def __rshift__(self, other):
-        return elementwise2(operators["right_shift"], self, other)
+        return elementwise2(OPERATORS[RIGHT_SHIFT], self, other)
 
     def __rrshift__(self, other):
-        return elementwise2(operators["right_shift"], other, self)
+        return elementwise2(OPERATORS[RIGHT_SHIFT], other, self)
 
     def __neg__(self):
-        return elementwise1(operators["negative"], self)
+        return elementwise1(OPERATORS[NEGATIVE], self)
 
     def __pos__(self):
-        return elementwise1(operators["positive"], self)
+        return elementwise1(OPERATORS[POSITIVE], self)
 
     def __abs__(self):
-        return elementwise1(operators["absolute"], self)
+        return elementwise1(OPERATORS[ABSOLUTE], self)
 
     def __invert__(self):
-        return elementwise1(operators["invert"], self)
+        return elementwise1(OPERATORS[INVERT], self)
 
     def __richcmp__(self, other, int kind):
         if (kind == Py_EQ or kind == Py_NE) and (other is None or isinstance(other, (str, bytes))):
             return hooks.everywhere(self, kind == Py_NE)    # no element is None, or text
         if kind == Py_EQ:
-            return elementwise2(operators["equal"], self, other)
+            return elementwise2(OPERATORS[EQUAL], self, other)
         if kind == Py_NE:
-            return elementwise2(operators["not_equal"], self, other)
+            return elementwise2(OPERATORS[NOT_EQUAL], self, other)
         if kind == Py_LT:
-            return elementwise2(operators["less"], self, other)
+            return elementwise2(OPERATORS[LESS], self, other)
         if kind == Py_LE:
-            return elementwise2(operators["less_equal"], self, other)
+            return elementwise2(OPERATORS[LESS_EQUAL], self, other)
         if kind == Py_GT:
-            return elementwise2(operators["greater"], self, other)
-        return elementwise2(operators["greater_equal"], self, other)
+            return elementwise2(OPERATORS[GREATER], self, other)
+        return elementwise2(OPERATORS[GREATER_EQUAL], self, other)
 
     def __hash__(self):
         if not self.is_scalar:
@@ -520,46 +626,7 @@ cdef class ArrayBase(Handle):
         return self
 
 
-cdef object index_shadow(ArrayBase a, tuple key):
-    try:
-        return a.shadow[key]
-    except IndexError as error:
-        raise ArrayIndexError(f"index: {error}, array has shape {a.shadow.shape}") from None
-
-
-cdef object inplace(str name, ArrayBase a, object other):
-    op = operators[name]
-    if a.is_scalar:
-        return elementwise2(op, a, other)
-    check_writeable(a, name)
-    result = elementwise2(op, a, other)
-    if result is NotImplemented:
-        return hooks.inplace_foreign(name, a, other)
-    store_result(a, result, name)
-    return a
-
-
-cdef inline bint whole_view(ArrayBase a) noexcept:
-    return a.shadow is a.storage.node.type.shadow
-
-
-cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
-    """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
-    check_writeable(a, op)
-    if a.storage.node.type is not result.storage.node.type or not (whole_view(a) and whole_view(result)):
-        check_output(a.shadow, result.shadow, op)
-    write(a, node_of(result), op)
-    return 0
-
-
-def check_output(out, result, str op):
-    """Raise what NumPy raises where an `out` of that shape and dtype cannot take the result."""
-    if not fits(result.shape, out.shape):
-        fail(ShapeError, op, f"non-broadcastable output operand with shape {out.shape} doesn't match the broadcast "
-             f"shape {result.shape}", "Write to an array of the result's shape.")
-    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
-        fail(DTypeError, op, f"cannot cast output from {result.dtype!r} to {out.dtype!r} with casting rule "
-             "'same_kind'", "Use an output array of that dtype, or astype.")
+include "native/record_writing.pxi"
 
 
 def newest():
@@ -584,32 +651,6 @@ def ask_since(uint64_t last):
         at = <PyObject*>(<Node>at).before
 
 
-def writeable(ArrayBase a, str op):
-    """Raise ValueError for a read-only View."""
-    check_writeable(a, op)
-
-
-def store(ArrayBase a, ArrayBase result, str op):
-    """Write `result` to `a` as `out=` does."""
-    store_result(a, result, op)
-
-
-def become(ArrayBase a, ArrayBase b):
-    """Let a handle see what another one sees; those on the same Storage stay as they are."""
-    if watching:
-        spoil("it changes the shape or dtype of an array in place")
-    a.storage = b.storage
-    a.shadow = b.shadow
-    a.offset = b.offset
-    a.moving = b.moving
-    a.is_scalar = b.is_scalar
-
-
-def whole(ArrayBase a):
-    """A handle on all of the Storage, in C order."""
-    return view_of(a, a.storage.node.type.shadow)
-
-
 # ---- calls like one before
 
 include "native/record_recall.pxi"
@@ -617,39 +658,4 @@ include "native/record_recall.pxi"
 
 # ---- functions
 
-cdef class UfuncBase:
-    """A function that records an op on its inputs; calls with options go to the subclass's `call`."""
-
-    cdef readonly object op
-    cdef readonly int nin
-
-    def __init__(self, op, int nin):
-        self.op = op
-        self.nin = nin
-
-    def __call__(self, *inputs, **options):
-        cdef object result = NotImplemented
-        cdef object op = self.op
-        if len(options) == 0 and len(inputs) == self.nin:
-            if self.nin == 2:
-                result = self.pair(inputs[0], inputs[1])
-            elif isinstance(inputs[0], ArrayBase) and isinstance(op, ElementwiseOp):
-                return elementwise1(<Op>op, <ArrayBase>inputs[0])
-            elif op is not None:
-                result = k_ordered(op, inputs)
-            if result is not NotImplemented:
-                return result
-        before = newest()
-        result = self.call(inputs, options)
-        ask_since(before)
-        return result
-
-    cdef object pair(self, object x, object y):
-        return NotImplemented if self.op is None else elementwise2(self.op, x, y)
-
-
-cdef class ProductBase(UfuncBase):
-    """The same of the matrix product."""
-
-    cdef object pair(self, object x, object y):
-        return product(<ArrayBase>x, y) if isinstance(x, ArrayBase) else hooks.matmul(x, y)
+include "native/record_ufuncs.pxi"

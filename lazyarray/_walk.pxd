@@ -20,6 +20,7 @@ cdef extern from "walk.hpp":
 cdef void lend(Walk* walk) noexcept
 cdef void take_back(Walk* walk) noexcept
 cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except -1
+cdef bint gather_alone(Walk* walk, list targets) except -1
 cdef void forgo(Walk* walk, list targets, bint live) noexcept
 cdef int gather_template(Walk* walk, list outputs) except -1
 cdef void find_twins(Walk* walk) noexcept

@@ -305,7 +305,7 @@ cdef bint can_donate(PyObject* at) noexcept:
     cdef Node node = <Node>at
     if node.state != ISSUED or node.pinned:
         return False
-    return node.buffer.size_class >= 0 and Py_REFCNT(<PyObject*>node.buffer) == 1
+    return node.buffer.size_class != -1 and Py_REFCNT(<PyObject*>node.buffer) == 1
 
 
 cdef object graph_of(Walk* walk):
@@ -472,6 +472,22 @@ cdef bint gather(Walk* walk, list targets, Recorder live, bint together) except 
     if add_readers(walk, recorder()):
         epoch += 1
         renumber(walk)
+    judge(walk, targets)
+    find_twins(walk)
+    check_bound(walk)
+    return True
+
+
+cdef bint gather_alone(Walk* walk, list targets) except -1:
+    """Collect the targets and what they need, and nobody else who reads it."""
+    global epoch
+    epoch += 1
+    walk.order.clear()
+    collect(walk, targets)
+    if walk.order.empty():
+        return False
+    add_parts(walk, recorder())
+    number(walk)
     judge(walk, targets)
     find_twins(walk)
     check_bound(walk)

@@ -9,17 +9,17 @@ from typing import Any, Literal
 import numpy as np
 
 import lazyarray._plan as _plan
-from lazyarray import _engine, _handle, _ir, _record, device, runtime
+from lazyarray import _engine, _handle, _ir, _record, device, layouts, runtime  # noqa: F401
 from lazyarray._handle import from_node, seen, shadow, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail, retell
+from lazyarray.layouts import has_order
 from lazyarray.number import Number
-from lazyarray.ops import counting, indexing, shaping
+from lazyarray.ops import counting, expressions, indexing, shaping
 
 SCALARS = (bool, int, float, complex, np.generic)
-Casting = Literal["no", "equiv", "safe", "same_kind", "unsafe", "same_value"]
 
 
 class Array(ArrayBase):
@@ -37,7 +37,7 @@ class Array(ArrayBase):
     @property
     def device(self) -> device.Device:
         """Where the array lives."""
-        return device.CPU
+        return device.known[_handle.device_of(self)]
 
     @property
     def real(self) -> Array:
@@ -78,6 +78,8 @@ class Array(ArrayBase):
     # ---- NumPy's protocols
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False and _handle.device_of(self):
+            raise ValueError(f"asarray: memory of {self.device} cannot be shared with NumPy")
         exported = _handle.export_numpy(self)
         if dtype is not None and np.dtype(dtype) != self.dtype:
             if copy is False:
@@ -93,13 +95,18 @@ class Array(ArrayBase):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
+        if _handle.device_of(self) and dl_device != (1, 0):
+            raise BufferError(
+                f"__dlpack__: memory of {self.device} is not shared\n  Hand on x.to('cpu')."
+            )
         exported = _handle.export_numpy(self)
         return exported.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)  # kDLCPU
+        backend = device.backends[_handle.device_of(self)]
+        return (1, 0) if backend is None else backend.dlpack_device()
 
     def tobytes(self, order: Literal["C", "F", "A", "K"] = "C") -> bytes:
         """Return the elements as bytes, in C or Fortran order, or as they lie in memory."""
@@ -126,6 +133,10 @@ class Array(ArrayBase):
     @property
     def __array_interface__(self) -> dict[str, Any]:
         """How NumPy describes the memory, which both sides see while the dict lives."""
+        if _handle.device_of(self):
+            raise AttributeError(
+                f"__array_interface__: the array's memory is that of {self.device}"
+            )
         exported = _handle.export_numpy(self)
         return {**exported.__array_interface__, "owner": exported}
 
@@ -145,55 +156,10 @@ class Array(ArrayBase):
 
     # ---- views
 
-    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Array:
-        """Return the elements in another shape: a view where NumPy gives one, else a copy."""
-        wanted = shape[0] if len(shape) == 1 else shape
-        view = shadow(self)
-        if copy is not True:
-            try:
-                return seen(self, view.reshape(wanted, order=order, copy=False))
-            except ValueError as error:
-                if copy is False or "copy" not in str(error):
-                    fail(ShapeError, "reshape", str(error))
-        if order == "A":
-            order = "F" if view.flags.f_contiguous and not view.flags.c_contiguous else "C"
-        if order == "F":
-            return self.T.reshape(
-                wanted[::-1] if isinstance(wanted, tuple | list) else wanted, copy=True
-            ).T
-        return from_node(shaping.reshape(to_node(self), wanted, order), False)
-
-    def ravel(self, order: str = "C") -> Array:
-        """Return the elements in one axis: a view of contiguous data, else a copy."""
-        if order not in ("C", "F", "A", "K"):
-            raise ValueError(f"ravel: order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
-        if order in ("C", "A") and shadow(self).flags.c_contiguous:
-            return self.reshape(-1)
-        if order in ("F", "A") and shadow(self).flags.f_contiguous:
-            return self.T.reshape(-1)
-        if order == "K":
-            axes = _handle.memory_order(shadow(self))
-            return self.ravel() if axes is None else self.transpose(axes).ravel()
-        return from_node(shaping.reshape(to_node(self), -1, "F" if order == "F" else "C"), False)
-
     def flatten(self, order: str = "C") -> Array:
         """Return a copy of the elements in one axis."""
         found = self.ravel(order)
         return found.copy() if found.storage is self.storage else found
-
-    def transpose(self, *axes: Any) -> Array:
-        """Return a view with permuted axes."""
-        try:
-            return seen(self, shadow(self).transpose(*axes))
-        except ValueError as error:
-            retell(error, "transpose", self.shape)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Array:
-        """Return a view with two axes interchanged."""
-        try:
-            return seen(self, shadow(self).swapaxes(axis1, axis2))
-        except ValueError as error:
-            retell(error, "swapaxes", self.shape)
 
     def squeeze(self, axis: Any = None) -> Array:
         """Return a view without axes of extent 1."""
@@ -212,24 +178,6 @@ class Array(ArrayBase):
 
     # ---- copies
 
-    def copy(self, order: str = "C") -> Array:
-        """Return a copy in C or Fortran order, or with ``order="K"`` in this array's own.
-
-        'A' is Fortran order where the array has that and not C order.
-        """
-        if order == "C":
-            copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-            return from_node(copied(to_node(self)), self.is_scalar)
-        if order not in ("F", "A", "K"):
-            raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
-        if order == "K":
-            copied = registry["positive"] if self.dtype.kind != "b" else registry["stop_gradient"]
-            return self.in_order(copied)
-        flags = shadow(self).flags
-        if self.ndim > 1 and (order == "F" or (flags.f_contiguous and not flags.c_contiguous)):
-            return self.T.copy().T
-        return self.copy()
-
     def in_order(self, op: Callable[[Node], Node]) -> Array:
         """Return what an op makes of each element, in this array's own memory order."""
         order = None if shadow(self).flags.c_contiguous else _handle.memory_order(shadow(self))
@@ -238,65 +186,18 @@ class Array(ArrayBase):
         result = from_node(op(to_node(self.transpose(order))), False)
         return result.transpose(np.argsort(order))
 
-    def astype(
-        self,
-        dtype: Any,
-        order: str = "K",
-        casting: Casting = "unsafe",
-        subok: bool = True,
-        copy: bool = True,
-    ) -> Array:
-        """Return the elements converted to `dtype`, in the memory order asked for.
-
-        Raises
-        ------
-        TypeError
-            Where `casting` does not allow the conversion.
-        """
-        wanted = canonical(dtype, "astype")
-        if casting == "same_value":  # NumPy looks at the values, now
-            _handle.peek_numpy(self).astype(wanted, casting=casting)
-        elif not np.can_cast(self.dtype, wanted, casting):
-            raise TypeError(
-                f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
-                f"according to the rule {casting!r}"
-            )
-        if order == "A":
-            flags = shadow(self).flags
-            order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
-        if wanted == self.dtype:
-            return self.copy(order) if copy or not has_order(self, order) else self
-        if self.dtype.kind == "c" and wanted.kind not in "cb":
-            _handle.warn_of_parts(2)
-        last = _record.newest()
-        found = self.in_order(lambda node: _ir.cast(node, wanted))
-        _record.ask_since(last)
-        return found if has_order(found, order) else found.copy(order)
-
     def fill(self, value: Any) -> None:
         """Write one number everywhere."""
         self[...] = value
 
     def to(self, target: Any) -> Array:
         """Return the array on another device; itself when it is there already."""
-        device.as_device(target)
-        return self
+        number = device.number_of(device.as_device(target))
+        return self if number == _handle.device_of(self) else _handle.carried(self, number)
 
     def detach(self) -> Array:
         """Return the value cut off from any gradient."""
         return from_node(registry["stop_gradient"](to_node(self)), self.is_scalar)
-
-
-def has_order(a: Array, order: str | None) -> bool:
-    """Whether an array lies in memory as asked for."""
-    if order == "K":
-        return True
-    flags = shadow(a).flags
-    if order == "A":
-        return flags.c_contiguous or flags.f_contiguous
-    if order not in ("C", "F"):
-        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
-    return flags.f_contiguous if order == "F" else flags.c_contiguous
 
 
 def rebuilt(data: np.ndarray, is_scalar: bool) -> Array:
@@ -344,7 +245,7 @@ def array(
     DTypeError
         For object, string and other dtypes that NumPy has and lazyarray has not.
     """
-    as_device(device)
+    home = number_of(as_device(device))
     source = object
     if ndmax and np.ndim(nested(source)) > ndmax:
         fail(DTypeError, "array", f"the data has more axes than ndmax={ndmax}")
@@ -359,6 +260,8 @@ def array(
             result = source.copy("K")
         if result.is_scalar:
             result = from_node(to_node(result), False)
+        if device is not None:
+            result = result.to(device)
     elif copy is False:
         if not isinstance(source, np.ndarray) or (wanted is not None and wanted != source.dtype):
             raise ValueError("array: unable to avoid a copy while creating an array as requested")
@@ -370,7 +273,7 @@ def array(
         canonical(data.dtype, "array")
         if wanted is not None and data.dtype != wanted:
             data = data.astype(wanted)
-        result = imported(source, data)
+        result = _handle.placed(imported(source, data), home)
     anyhow = order in ("K", None) or (order == "A" and not copy)
     if not anyhow and not has_order(result, order):
         if copy is False:
@@ -415,7 +318,7 @@ def asarray(
     shared = isinstance(a, ArrayBase) and not copy and not a.is_scalar
     fits = shared and (dtype is None or canonical(dtype, "asarray") == a.dtype)
     if fits and (order in (None, "A") or has_order(a, order)):
-        return a
+        return a if device is None else a.to(device)
     return array(a, dtype, copy=copy, order=order, device=device)
 
 
@@ -435,10 +338,10 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     ValueError
         Where the memory is not C-contiguous and `copy` is not True.
     """
-    as_device(device)
+    home = number_of(as_device(device))
     data = np.from_dlpack(x, copy=copy)
-    if copy:
-        return _handle.from_numpy(data)
+    if copy or home:
+        return _handle.placed(_handle.from_numpy(data), home)
     if not data.flags.c_contiguous:
         raise ValueError(
             "from_dlpack: only C-contiguous memory can be shared\n  Pass copy=True for a copy."
@@ -447,9 +350,16 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 
 
 as_device = device.as_device
+number_of = device.number_of
 
 
 # ---- what _record hands over
+
+
+def gathered(values: Node, places: Node) -> Array:
+    """``values[places]``."""
+    return advanced_read(from_node(values, False), from_node(places, False))
+
 
 OURS = np.ndarray.__array_ufunc__
 
@@ -569,10 +479,10 @@ def nonzero(mask: Any) -> tuple[Any, ...]:
     return data.nonzero()
 
 
-def taken_apart(target: Array, key: Any) -> tuple[Array, indexing.Index, list[Node]]:
+def taken_apart(target: Array, key: Any) -> tuple[Array, expressions.Index, list[Node]]:
     """The basic part of an index as a view, and the Nodes of its index arrays."""
     view = shadow(target)
-    index = indexing.parse_index(view.shape, view.strides, key, nonzero)
+    index = expressions.parse_index(view.shape, view.strides, key, nonzero)
     window = _handle.window(target, index.shape, index.strides, index.offset)
     parts = key if isinstance(key, tuple) else (key,)
     if not any(isinstance(part, np.ndarray | np.generic) for part in parts):
@@ -625,11 +535,11 @@ def advanced_read(target: Array, key: Any) -> Array:
         return from_node(to_node(window), True) if index.scalar else window
     in_bounds(index, window.shape)
     found = indexing.gather_axes(to_node(window), index.axes, arrays, index.place)
-    single = not found.ndim and not any(each is Ellipsis for each in indexing.as_items(key))
+    single = not found.ndim and not any(each is Ellipsis for each in expressions.as_items(key))
     return from_node(found, single)
 
 
-def in_bounds(index: indexing.Index, shape: tuple[int, ...]) -> None:
+def in_bounds(index: expressions.Index, shape: tuple[int, ...]) -> None:
     """Check index arrays whose values are at hand; others are checked when they are computed."""
     for axis, each in zip(index.axes, index.arrays, strict=True):
         if isinstance(each, np.ndarray) and each.size:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import lazyarray._loops as _loops
+import lazyarray._rolling as _rolling
 from lazyarray._ir import c_strides
 from lazyarray.dtypes import INTP
+from lazyarray.ops.device import transfer
 
 from .fuse import Lowering, members
 from .plan import EMPTY, NATIVE, Access, Group, Program, Slot, Task
 from .sharing import LARGE
 from .steps import Steps
+from .works import Carry, Loops, Whole
 
 APART = 8  # tasks after which a slot's last user is surely done
 
@@ -27,7 +32,10 @@ class Assignment:
         self.graph = lowering.graph
         self.slots: list[Slot] = []
         self.slot_of: dict[int, int] = {}
-        self.free: dict[int, list[Spare]] = {}  # by size, as they became free
+        self.free: dict[
+            tuple[int, int], list[Spare]
+        ] = {}  # by device and size, as they became free
+        self.device = 0  # of the current group
         self.last_use: dict[int, int] = {}
         self.tasks: list[Task] = []
         self.taken: dict[int, int] = {}  # values whose slot the current task's results took over
@@ -45,10 +53,16 @@ class Assignment:
                 self.last_use[self.lowering.kept_root(place)] = len(groups)
         for leaf in range(len(graph.leaf_types)):
             self.slot_of[-leaf - 1] = self.new_slot(
-                Slot(graph.leaf_types[leaf].nbytes, leaf, graph.leaf_const[leaf])
+                Slot(
+                    graph.leaf_types[leaf].nbytes,
+                    leaf,
+                    graph.leaf_const[leaf],
+                    graph.leaf_types[leaf].device,
+                )
             )
         for turn, group in enumerate(groups):
             self.turn, self.group = turn, group
+            self.device = graph.types[members(group)[-1]].device
             self.emit(group, turn)
             self.retire(group, turn)
         program = Program(self.slots, self.tasks)
@@ -56,6 +70,7 @@ class Assignment:
             if graph.kept[place]:
                 root = self.lowering.kept_root(place)
                 if root not in self.slot_of:  # an empty value nobody wrote
+                    self.device = graph.types[place].device
                     self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
                     self.tasks.append(self.zero_task(root, place))
                 program.kept.append((place, self.slot_of[root]))
@@ -66,12 +81,14 @@ class Assignment:
         self.slots.append(slot)
         return len(self.slots) - 1
 
-    def fresh(self, nbytes: int) -> int:
+    def fresh(self, nbytes: int, device: int | None = None) -> int:
         """A slot of that size that nobody reads any more, else a new one.
 
         Its next user waits for the last: large ones are worth that, others where it waits anyway.
         """
-        spares = self.free.get(nbytes)
+        if device is None:
+            device = self.device
+        spares = self.free.get((device, nbytes))
         if spares:
             for place in range(len(spares) - 1, max(-1, len(spares) - 1 - APART), -1):
                 slot, _, group = spares[place]
@@ -84,12 +101,12 @@ class Assignment:
                     return slot
             if self.turn - spares[0][1] >= APART:
                 return spares.pop(0)[0]
-        return self.new_slot(Slot(nbytes))
+        return self.new_slot(Slot(nbytes, device=device))
 
     def spare(self, slot: int) -> None:
         """Let a slot be used again once the current group is done."""
-        nbytes = self.slots[slot].nbytes
-        self.free.setdefault(nbytes, []).append((slot, self.turn, self.group))
+        key = self.slots[slot].device, self.slots[slot].nbytes
+        self.free.setdefault(key, []).append((slot, self.turn, self.group))
 
     def scratch(self, nbytes: int) -> int:
         """A slot for the current task alone."""
@@ -100,7 +117,8 @@ class Assignment:
     def slot(self, root: int) -> int:
         """The slot of a stored value; an empty value gets one when it is first wanted."""
         if root not in self.slot_of:
-            self.slot_of[root] = self.fresh(self.lowering.type_of(root).nbytes)
+            kind = self.lowering.type_of(root)
+            self.slot_of[root] = self.fresh(kind.nbytes, kind.device)
         return self.slot_of[root]
 
     def owned(self, root: int) -> bool:
@@ -160,14 +178,27 @@ class Assignment:
         """The task that copies a stored value to slot `out`."""
         kind = self.lowering.type_of(root)
         strides = (kind.itemsize,)
-        operand = (0, strides, kind.itemsize)
-        kernel = _loops.elementwise(
-            (kind.size,), [operand], [operand], [kind.itemsize], [], label="copy"
-        )
+        operand = (0, (kind.size,), strides, kind.itemsize)
+        work = Loops((kind.size,), [operand], [operand], [kind.itemsize], [], "copy")
         source = self.slot(root)
-        return Task(
-            kernel, None, [(source, ()), (out, ())], self.vars([source]), [out], place, "copy"
-        )
+        args: list[tuple[int, tuple[int, ...]]] = [(source, ()), (out, ())]
+        return self.task(work, args, self.vars([source]), [out], place)
+
+    def task(
+        self,
+        work: Loops,
+        args: list[tuple[int, tuple[int, ...]]],
+        reads: list[int],
+        writes: list[int],
+        place: int,
+    ) -> Task:
+        """The task of a program of loops, on the device of the current group."""
+        if self.device:
+            return Task(
+                None, None, args, reads, writes, place, work.label, device=self.device, work=work
+            )
+        (kernel,) = work.kernels()
+        return Task(kernel, None, args, reads, writes, place, work.label)
 
     def zero_task(self, root: int, place: int) -> Task:
         """The task that sets what nobody wrote: bits must not depend on a block's last owner."""
@@ -177,16 +208,16 @@ class Assignment:
             (_loops.find_loop(np.subtract, (INTP, INTP, INTP)), (index, index), (number,)),
             (_loops.find_loop("cast", (INTP, kind.dtype)), (number,), (out,)),
         ]
-        kernel = _loops.elementwise(
+        work = Loops(
             (kind.size,),
-            [(index, None, INTP.itemsize)],
-            [(out, (kind.itemsize,), kind.itemsize)],
+            [(index, (), None, INTP.itemsize)],
+            [(out, (kind.size,), (kind.itemsize,), kind.itemsize)],
             [INTP.itemsize, INTP.itemsize, kind.itemsize],
             steps,
-            label="zero",
+            "zero",
         )
         slot = self.slot(root)
-        return Task(kernel, None, [(slot, ())], [], [slot], place, "zero")
+        return self.task(work, [(slot, ())], [], [slot], place)
 
     def vars(self, slots: list[int]) -> list[int]:
         """The slots among these that the engine has to order; constants never change."""
@@ -194,6 +225,8 @@ class Assignment:
 
     def emit_steps(self, group: Group, turn: int) -> None:
         """Make the task of a program of steps."""
+        if group.stages and self.emit_sweep(group, turn):
+            return
         program = Steps(self.lowering, group)
         if group.update is not None:
             self.emit_update(program, group, turn)
@@ -205,6 +238,9 @@ class Assignment:
         operands = [(self.slot(a.root), a.offsets) for a in program.operands]
         both = operands, program.targets
         args = [both[which][index] for which, index in program.kernel_arguments()]
+        if self.device:
+            self.emit_on_device(program, group, args)
+            return
         if group.product is not None:
             program.home = self.home(program, group.product)
         recipe = program.recipe()
@@ -237,6 +273,74 @@ class Assignment:
         if any(len(read_by[read]) < len(writes) for read in reads):
             task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
         self.tasks.append(task)
+
+    def emit_sweep(self, group: Group, turn: int) -> bool:
+        """Make the task of updates in place; False where a second buffer is needed anyway."""
+        stages = group.stages
+        first, last = stages[0].update, stages[-1].update
+        nbytes = self.graph.types[last].nbytes
+        base = stages[0].base
+        own = self.dies(base, turn) and self.slots[self.slot(base)].nbytes == nbytes
+        if len(stages) == 1 and not own:
+            return False
+        out = self.begin_update(first, self.graph.inputs[first][0], turn, covers=False)
+        args: list[tuple[int, tuple[int, ...]]] = []
+        read_by: dict[int, set[int]] = {}
+        for stage in stages:
+            self.slot_of[stage.update] = out
+            self.taken[stage.update] = last
+            program = stage.program
+            program.targets.append((out, stage.offsets))
+            for node in stage.others:
+                program.add_output(node)
+            self.place_outputs(program, turn)
+            for slot, users in self.readers(program).items():
+                read_by.setdefault(slot, set()).update(users)
+            args += [
+                (out if i in stage.rolled else self.slot(seen.root), seen.offsets)
+                for i, seen in enumerate(program.operands)
+            ]
+            args += program.targets
+        args.append((out, ()))
+        read_by.setdefault(out, set()).add(out)
+        writes = sorted({slot for slot, _ in stages[0].program.targets})
+        recipe = stages[0].recipe(len(stages), nbytes)
+        kernel = recipe.kernel()
+        label = stages[0].program.label()
+        place = stages[-1].nodes[-1]
+        if kernel.scratch_bytes:
+            halo = self.scratch(kernel.scratch_bytes)
+            args.append((halo, ()))
+            self.tasks.append(
+                Task(_rolling.borders(kernel), None, args, [out], [halo], place, "borders")
+            )
+            read_by[halo] = set(writes)
+        reads = sorted(read_by)
+        task = Task(kernel, None, args, reads, writes, place, label, recipe=recipe)
+        task.nodes = [node for stage in stages for node in stage.nodes]
+        task.stages = len(stages)
+        if any(len(read_by[read]) < len(writes) for read in reads):
+            task.depends = [sum(1 << writes.index(w) for w in read_by[read]) for read in reads]
+        self.tasks.append(task)
+        return True
+
+    def emit_on_device(
+        self, program: Steps, group: Group, args: list[tuple[int, tuple[int, ...]]]
+    ) -> None:
+        """Make the task of a program on another device: what an update leaves is there before."""
+        written = {slot for slot, _ in program.targets}
+        reads = set(self.vars([self.slot(seen.root) for seen in program.operands]))
+        if group.update is not None and not (
+            self.lowering.covers(group.update) or self.on_empty(group.update)
+        ):
+            out = self.slot_of[group.update]
+            if group.around:
+                root = self.lowering.access(self.graph.inputs[group.update][0]).root
+                self.tasks.append(self.copy_task(root, out, group.update))
+            reads.add(out)
+        work = program.work()
+        place = group.nodes[-1]
+        self.tasks.append(self.task(work, args, sorted(reads), sorted(written), place))
 
     def home(self, program: Steps, product: int) -> int:
         """The operand of a program, an output, where its product may be computed; 0 for none."""
@@ -299,12 +403,11 @@ class Assignment:
         for extent in seen.shape:
             nbytes *= extent
         out = self.fresh(nbytes)
-        kernel = _loops.elementwise(
-            seen.shape, [(0, seen.strides, size)], [(0, strides, size)], [size], [], label="copy"
-        )
+        reads = [(0, seen.shape, seen.strides, size)]
+        work = Loops(seen.shape, reads, [(0, seen.shape, strides, size)], [size], [], "copy")
         source = self.slot(seen.root)
         args = [(source, seen.offsets), (out, ())]
-        self.tasks.append(Task(kernel, None, args, self.vars([source]), [out], place, "copy"))
+        self.tasks.append(self.task(work, args, self.vars([source]), [out], place))
         self.detours += 1
         root = -len(self.graph.leaf_types) - self.detours
         self.slot_of[root] = out
@@ -354,38 +457,63 @@ class Assignment:
         self.slot_of[place] = out
         args = [(self.slot(a.root), a.offsets) for a in accesses]
         reads = self.vars([slot for slot, _ in args] + ([out] if op.inplace else []))
-        if 0 in kind.shape:
-            self.tasks.append(empty_task(reads, out, place, op.name))
+        carried = op is transfer
+        if 0 in kind.shape and not carried:
+            self.tasks.append(self.empty_task(reads, out, place, op.name))
             return
         args.append((out, ()))
-        kernel, arrays = None, None
-        if op.factory is not None:
-            layouts = [
-                None if a.strides == c_strides(a.shape, a.itemsize) else a.strides for a in accesses
-            ]
-            if op.inplace:
-                layouts.insert(0, None)
-            kernel = op.factory([self.lowering.type_of(s) for s in sources], kind, layouts, **attrs)
+        if carried:
+            source = self.lowering.type_of(sources[0]).device
+            carry = Carry(source, kind.device, kind.nbytes)
+            self.tasks.append(
+                Task(
+                    *(None, None, args, reads, [out], place, "transfer"),
+                    device=source or kind.device,
+                    work=carry,
+                )
+            )
+            return
+        kinds = [self.lowering.type_of(s) for s in sources]
+        types = kinds[1 if op.inplace else 0 :]
+        arrays = [(a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)]
+        arrays.append((kind.shape, c_strides(kind.shape, kind.itemsize), kind.dtype))
+        layouts = [
+            None if a.strides == c_strides(a.shape, a.itemsize) else a.strides for a in accesses
+        ]
+        if op.inplace:
+            layouts.insert(0, None)
+
+        def make() -> Any:
+            return op.factory(kinds, kind, layouts, **attrs)
+
+        if self.device:
+            work = Whole(op, attrs, arrays, None if op.factory is None else make)
+            self.tasks.append(
+                Task(
+                    *(None, None, args, reads, [out], place, op.name, arrays, op),
+                    device=self.device,
+                    work=work,
+                )
+            )
+            return
+        kernel = make() if op.factory is not None else None
         stages = kernel if isinstance(kernel, list) else [kernel]
         kernel = stages[-1]
         writes = [out]
-        if kernel is None:
-            types = [self.lowering.type_of(s) for s in sources][1 if op.inplace else 0 :]
-            arrays = [(a.shape, a.strides, t.dtype) for a, t in zip(accesses, types, strict=True)]
-            arrays.append((kind.shape, c_strides(kind.shape, kind.itemsize), kind.dtype))
-        elif kernel.scratch_bytes:
+        if kernel is not None and kernel.scratch_bytes:
             scratch = self.scratch(kernel.scratch_bytes)
             args.append((scratch, ()))
             writes.append(scratch)
         function = (op.function, attrs) if kernel is None else None
+        shown = arrays if kernel is None else None
         for stage in stages:
-            self.tasks.append(
-                Task(stage, function, args, reads, writes, place, op.name, arrays, op)
-            )
+            self.tasks.append(Task(stage, function, args, reads, writes, place, op.name, shown, op))
+            # The next one goes on with what this one leaves, failures included.
+            reads = sorted({*reads, *writes})
         self.tasks[-1].nodes = [place]
 
-
-def empty_task(reads: list[int], out: int, place: int, label: str) -> Task:
-    """A task without work: an empty result still fails with what it depends on."""
-    kernel = _loops.elementwise((0,), [(0, (1,), 1)], [(0, (1,), 1)], [1], [], label=label)
-    return Task(kernel, None, [(out, ()), (out, ())], reads, [out], place, label)
+    def empty_task(self, reads: list[int], out: int, place: int, label: str) -> Task:
+        """A task without work: an empty result still fails with what it depends on."""
+        nothing = (0, (0,), (1,), 1)
+        work = Loops((0,), [nothing], [nothing], [1], [], label)
+        return self.task(work, [(out, ()), (out, ())], reads, [out], place)

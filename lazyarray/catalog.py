@@ -10,7 +10,7 @@ import numpy as np
 from lazyarray._handle import shadow
 from lazyarray._record import ArrayBase
 from lazyarray.errors import DTypeError, fail
-from lazyarray.ops import host
+from lazyarray.ops import numpys
 from lazyarray.ops.define import normalize_axis
 
 from .array import asarray
@@ -111,6 +111,11 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     arr = asarray(arr)
     arr, axis = (arr.ravel(), 0) if axis is None else (arr, axis)
     axis = normalize_axis(axis, arr.ndim, "delete")
+    if isinstance(obj, slice) and obj.step in (None, 1):
+        start, stop, _ = obj.indices(arr.shape[axis])
+        before = (slice(None),) * axis
+        kept = [arr[(*before, slice(start))], arr[(*before, slice(max(start, stop), None))]]
+        return LIFTED["concatenate"](kept, axis)
     return LIFTED["take"](arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
 
 
@@ -134,7 +139,7 @@ def catalog() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in TASKS:
         arrays = always if name in ARRAYS else kept if name in KEPT else never
-        found[name] = deferred(getattr(host, name), getattr(np, name), arrays)
+        found[name] = deferred(getattr(numpys, name), getattr(np, name), arrays)
     for names, runs in ((WAITING, "waits"), (WINDOWS, "made"), (FILES, "file"), (NUMBERS, "types")):
         found |= {name: observed(getattr(np, name), runs) for name in names}
     for name in TYPES:

@@ -28,8 +28,9 @@ SHORTEST = 32  # elements of a line that is joined in lanes
 LONGEST = 12  # steps of an operation's text that a loop over lines may hold several times
 TURNS = 8  # repeats from which an operand is worth turning
 BLOCK = 1024  # elements of a block of the tree, see native/reduce.hpp
-FOLDS = ("sum", "prod", "min", "max")
+FOLDS = ("sum", "prod", "min", "max", "fmin", "fmax")
 POSITIONS = ("argmin", "argmax")
+APART = (_fused.LineLoop, _fused.AcrossStep)  # steps that loops over lines stand between
 
 # An axis: its extent, and the stride of each operand.
 Axis = tuple[int, tuple[int, ...]]
@@ -47,7 +48,7 @@ def compiled_of(program: Steps) -> Compiled | None:
     """How a program that reduces is done by compiled loops; None where that brings nothing."""
     if program.group.axes is None:
         return None
-    return columns_of(program) or lines_of(program)
+    return (None if program.group.across else columns_of(program)) or lines_of(program)
 
 
 def columns_of(program: Steps) -> Compiled | None:
@@ -278,14 +279,14 @@ def runs_of(program: Steps) -> list[Any] | None:
     runs: list[Any] = []
     begin = 0
     while begin < len(steps):
-        if isinstance(steps[begin][0], _fused.LineLoop):
+        if isinstance(steps[begin][0], APART):
             runs.append(steps[begin])
             begin += 1
             continue
         end = begin
         totals: set[int] = set()
         while end < len(steps) and not (
-            isinstance(steps[end][0], _fused.LineLoop) or totals.intersection(steps[end][1])
+            isinstance(steps[end][0], APART) or totals.intersection(steps[end][1])
         ):
             if isinstance(steps[end][0], _fused.FoldStep):
                 totals.update(steps[end][2])

@@ -17,7 +17,7 @@ from lazyarray.errors import OptionError, ShapeError, fail, require
 from lazyarray.ops.define import normalize_axis
 
 from .array import Array, asarray
-from .functions import broadcast_to, expand_dims, flip, full, moveaxis, where, zeros
+from .functions import broadcast_to, expand_dims, flip, full, moveaxis, ones, where, zeros
 from .hosted import observe, unmarked
 from .lift import LIFTED, RECALLS, stored
 from .observers import peek
@@ -480,13 +480,13 @@ def isneginf(x: Any, out: Any = None) -> Array:
 def iscomplex(x: Any) -> Array:
     """Return where elements have an imaginary part; as `numpy.iscomplex`."""
     x = x if isinstance(x, Array) else asarray(x)
-    return LIFTED["imag"](x) != 0
+    return LIFTED["imag"](x) != 0 if x.dtype.kind == "c" or not x.ndim else zeros(x.shape, bool)
 
 
 def isreal(x: Any) -> Array:
     """Return where elements have no imaginary part; as `numpy.isreal`."""
     x = x if isinstance(x, Array) else asarray(x)
-    return LIFTED["imag"](x) == 0
+    return LIFTED["imag"](x) == 0 if x.dtype.kind == "c" or not x.ndim else ones(x.shape, bool)
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from lazyarray import _handle
 from lazyarray._record import ArrayBase
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
-from lazyarray.ops import host
+from lazyarray.ops import numpys
 from lazyarray.ops.define import normalize_axes, normalize_axis
 
 from .array import Array, asarray
@@ -30,7 +30,7 @@ COMPUTED = {
     "linear_ramp": {"end_values"}, "maximum": {"stat_length"}, "mean": {"stat_length"},
     "median": {"stat_length"}, "minimum": {"stat_length"},
 }  # fmt: skip
-padded = deferred(host.padded, np.pad)
+padded = deferred(vars(numpys)["padded"], np.pad)
 
 
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Array:

@@ -50,6 +50,8 @@ class Kernel:
         Estimated time on one core.
     tier : int
         0: prepared loops; 1: loops compiled for it.
+    updates : int
+        How many it does in place in one sweep; 0 where it does none that way.
     stores : list of (str, str, str)
         Name, type and purpose of each value that it leaves in memory.
     apart : list of (int, str)
@@ -67,6 +69,7 @@ class Kernel:
     tier: int = 0
     copies: int = 0
     bundle: int = 0
+    updates: int = 0
     stores: list[tuple[str, str, str]] = field(default_factory=list)
     apart: list[tuple[int, str]] = field(default_factory=list)
 
@@ -85,6 +88,9 @@ class Kernel:
             yield f"  not in kernel {other}: {why}"
         if self.copies:
             yield f"  after {self.copies} cop{'ies' if self.copies > 1 else 'y'} of what it updates"
+        if self.updates:
+            several = f", {self.updates} updates in one sweep" if self.updates > 1 else ""
+            yield f"  in place, behind a copy of the rows that are still read{several}"
         if self.bundle:
             yield f"  pushed together with others (bundle {self.bundle})"
         costs = [f"{size(self.bytes_in)} in", f"{size(self.bytes_out)} out"]
@@ -380,6 +386,7 @@ class Reader:
         main = tasks[-1] if tasks else None
         kernel.copies = sum(task.label == "copy" for task in tasks[:-1])
         kernel.tier = getattr(main, "tier", 0) if main is not None else 0
+        kernel.updates = main.stages if main is not None else 0
         kernel.nanoseconds = sum(getattr(task.kernel, "cost", 0) for task in tasks)
         kernel.operations = sum(self.work(place) for place in places)
         kernel.bytes_in = self.bytes_read(group)
@@ -393,8 +400,10 @@ class Reader:
 
     def leaves_memory(self, place: int, group: Group) -> bool:
         """Whether a value is stored."""
-        if place in self.held or self.graph.ops[place].kind == UPDATE:
+        if place in self.held or place == group.update:
             return True
+        if self.graph.ops[place].kind == UPDATE:
+            return False  # one of several in a sweep
         return any(reader != group.number for reader in self.readers.get(place, ()))
 
     def why(self, place: int, group: Group) -> str:

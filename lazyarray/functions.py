@@ -19,8 +19,8 @@ from lazyarray.dtypes import canonical
 from lazyarray.errors import ShapeError, fail, retell
 from lazyarray.ops import elementwise, shaping
 
-from .array import Array, asarray, node
-from .device import as_device
+from .array import LARGE_MASK, Array, asarray, node
+from .device import placed, placed_as
 from .hosted import observe
 from .lift import LIFTED
 from .observers import nonzero
@@ -78,6 +78,27 @@ __all__ = [
 # ---- creation
 
 
+def alike(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A function whose calls like one before are recorded without running it."""
+
+    def rule(*args: Any, **options: Any) -> Array:
+        return function(*map(unwrapped, args), **options)
+
+    recall = _record.Recalled(rule, pointwise=True, scalars=False)
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Array:
+        found = recall(args, options)
+        return function(*args, **options) if found is NotImplemented else found
+
+    return call
+
+
+def unwrapped(value: Any) -> Any:
+    """An array for a Node."""
+    return from_node(value, False) if type(value) is _ir.Node else value
+
+
 def as_shape(shape: Any, op: str) -> tuple[int, ...]:
     """A shape from an int or a sequence of ints."""
     parts = tuple(shape) if np.iterable(shape) else (shape,)
@@ -90,6 +111,8 @@ def as_shape(shape: Any, op: str) -> tuple[int, ...]:
     return found
 
 
+@placed
+@alike
 def zeros(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
@@ -97,6 +120,8 @@ def zeros(
     return filled("zeros", shape, 0, dtype, device, order)
 
 
+@placed
+@alike
 def ones(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
@@ -104,6 +129,8 @@ def ones(
     return filled("ones", shape, 1, dtype, device, order)
 
 
+@placed
+@alike
 def full(
     shape: Any,
     fill_value: Any,
@@ -121,7 +148,6 @@ def filled(
     op: str, shape: Any, fill_value: Any, dtype: Any, device: Any = None, order: Any = "C"
 ) -> Array:
     """`full`, whose errors speak of `op`."""
-    as_device(device)
     extents = as_shape(shape, op)
     if isinstance(fill_value, int | float | complex | np.generic) and not isinstance(
         fill_value, ArrayBase
@@ -129,7 +155,7 @@ def filled(
         wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, op)
         if wanted.kind not in "cb" and isinstance(fill_value, complex | np.complexfloating):
             text = "Casting complex values to real discards the imaginary part"
-            warnings.warn(text, np.exceptions.ComplexWarning, stacklevel=3)
+            warnings.warn(text, np.exceptions.ComplexWarning, stacklevel=4)
             fill_value = fill_value.real
         if order == "C" or not in_columns(order, op):
             return from_node(shaping.full(extents, fill_value, wanted), False)
@@ -148,11 +174,12 @@ def in_columns(order: Any, op: str) -> bool:
     return bool(order == "F")
 
 
+@placed
+@alike
 def empty(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
     """Return an array whose elements are not set."""
-    as_device(device)
     extents, wanted = as_shape(shape, "empty"), canonical(dtype, "empty")
     if in_columns(order, "empty"):
         return from_node(shaping.empty(extents[::-1], wanted), False).T
@@ -185,6 +212,8 @@ def like_it(
     return make(tuple([extents[i] for i in axes]), wanted).transpose(np.argsort(axes))
 
 
+@placed_as
+@alike
 def zeros_like(
     a: Any,
     dtype: Any = None,
@@ -195,10 +224,11 @@ def zeros_like(
     device: Any = None,
 ) -> Array:
     """Return zeros of the shape, dtype and memory order of `a`."""
-    as_device(device)
     return like_it("zeros_like", lambda s, d: filled("zeros_like", s, 0, d), a, dtype, order, shape)
 
 
+@placed_as
+@alike
 def ones_like(
     a: Any,
     dtype: Any = None,
@@ -209,10 +239,11 @@ def ones_like(
     device: Any = None,
 ) -> Array:
     """Return ones of the shape, dtype and memory order of `a`."""
-    as_device(device)
     return like_it("ones_like", lambda s, d: filled("ones_like", s, 1, d), a, dtype, order, shape)
 
 
+@placed_as
+@alike
 def empty_like(
     prototype: Any,
     dtype: Any = None,
@@ -223,10 +254,11 @@ def empty_like(
     device: Any = None,
 ) -> Array:
     """Return an array that is not set, of the shape, dtype and memory order of another."""
-    as_device(device)
     return like_it("empty_like", empty, prototype, dtype, order, shape)
 
 
+@placed_as
+@alike
 def full_like(
     a: Any,
     fill_value: Any,
@@ -238,7 +270,6 @@ def full_like(
     device: Any = None,
 ) -> Array:
     """Return one number in the shape, dtype and memory order of `a`."""
-    as_device(device)
     if isinstance(fill_value, int | float | complex | np.generic):
         return like_it(
             "full_like", lambda s, d: filled("full_like", s, fill_value, d), a, dtype, order, shape
@@ -248,6 +279,8 @@ def full_like(
     return found
 
 
+@placed
+@alike
 def arange(
     start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: Any = None
 ) -> Array:
@@ -258,7 +291,6 @@ def arange(
     ZeroDivisionError
         When `step` is zero.
     """
-    as_device(device)
     if stop is None:
         start, stop = 0, start
     start, stop, step = (
@@ -271,6 +303,8 @@ def arange(
     return from_node(elementwise.arange_node(start, step, count, wanted), False)
 
 
+@placed
+@alike
 def linspace(
     start: float,
     stop: float,
@@ -281,7 +315,6 @@ def linspace(
     device: Any = None,
 ) -> Array:
     """Return `num` evenly spaced numbers from `start` to `stop` (float64)."""
-    as_device(device)
     if np.ndim(start) or np.ndim(stop):
         return observe(np.linspace, (start, stop, num, endpoint), {"dtype": dtype})
     start, stop = (x.item() if isinstance(x, ArrayBase) else x for x in (start, stop))
@@ -306,13 +339,15 @@ def linspace(
     return LIFTED["floor"](out).astype(wanted) if wanted.kind in "iu" else out.astype(wanted)
 
 
+@placed
+@alike
 def eye(
     N: int, M: int | None = None, k: int = 0, dtype: Any = np.float64, *, device: Any = None
 ) -> Array:
     """Return ones on diagonal `k`, zeros elsewhere; shape (N, M)."""
-    as_device(device)
     rows, columns = operator.index(N), operator.index(N if M is None else M)
-    return from_node(shaping.eye(rows, columns, operator.index(k), canonical(dtype, "eye")), False)
+    make = shaping.ones_on_diagonal if rows * columns >= LARGE_MASK else shaping.eye
+    return from_node(make(rows, columns, operator.index(k), canonical(dtype, "eye")), False)
 
 
 def identity(n: int, dtype: Any = np.float64) -> Array:
@@ -512,9 +547,9 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Array:
     return asarray(a).copy(order)
 
 
+@placed
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
     """Return the elements converted to `dtype`."""
-    as_device(device)
     return asarray(x).astype(dtype, copy=copy)
 
 

@@ -45,6 +45,10 @@ class Lowering:
 
     # ---- resolve
 
+    def is_here(self, group: Group) -> bool:
+        """Whether a group is computed by the CPU."""
+        return bool(group.nodes) and self.graph.types[group.nodes[-1]].device == 0
+
     def type_of(self, source: int) -> Any:
         """Shape and dtype of a node's or a leaf's value."""
         return self.graph.types[source] if source >= 0 else self.graph.leaf_types[-source - 1]
@@ -529,6 +533,8 @@ class Lowering:
                 readers.setdefault(root, []).append(group)
         for group in groups:
             target = group.update if group.update is not None else self.inplace_node(group)
+            if group.stages:
+                target = group.stages[0].update
             if target is None:
                 continue
             for reader in readers[self.access(self.graph.inputs[target][0]).root]:

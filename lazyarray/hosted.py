@@ -165,7 +165,7 @@ def deferred(
     function: Callable[..., Any],
     arrays: Callable[[Any], bool] = lambda options: False,
 ) -> Callable[..., Any]:
-    """NumPy's function as one of arrays, a task where its result's type is known.
+    """NumPy's function as one of arrays, a task or a kernel where its result's type is known.
 
     `arrays` says of which options a result without axes is no scalar.
     """
@@ -196,7 +196,7 @@ def deferred(
             return stored(out, result, op.name)
         return unmarked(result) if arrays(options) else result
 
-    return published(call, function, described(function), "task")
+    return published(call, function, described(function), "task" if op.factory is None else "own")
 
 
 def stand_in(a: Any) -> np.ndarray:

@@ -62,8 +62,12 @@ ARRAYS = {"pad", "roll"}  # their results without axes are no scalars
 WARNING = {"sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "dot", "inner", "vdot", "diff"}
 # Rules that look at types and arguments only, and record the same for the same.
 RECALLED = {
-    "all", "any", "argmax", "argmin", "argsort", "concatenate", "cumprod", "cumsum", "max", "mean",
-    "min", "prod", "ptp", "sort", "std", "sum", "var",
+    "all", "any", "append", "argmax", "argmin", "argsort", "clip", "column_stack", "concatenate",
+    "cross", "cumprod", "cumsum", "diff", "dot", "dstack", "einsum", "hstack", "inner", "isclose",
+    "kron", "logsumexp", "log_softmax", "matmul", "max", "mean", "min", "nan_to_num", "norm",
+    "outer", "pad", "prod", "ptp", "relu", "repeat", "roll", "round", "sigmoid", "softmax",
+    "softplus", "sort", "stack", "std", "sum", "take", "tensordot", "tile", "trace", "tril", "triu",
+    "var", "vdot", "vecdot", "vstack",
 }  # fmt: skip
 RECALLS: dict[str, _record.Recalled] = {}  # what records them, by name
 
@@ -112,6 +116,16 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
         result = _record.apply(on_nodes, *arrays.values()) if arrays else as_result(on_nodes())
         return result if out is None else stored(out, result, op.__name__)
 
+    def rule(*args: Any, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        for key, value in bound.arguments.items():
+            if type(value) is not Node:
+                bound.arguments[key] = as_argument(kinds[key], value)
+        return op(*bound.args, **bound.kwargs)
+
+    if op.__name__ in RECALLED:
+        RECALLS[op.__name__] = recall = _record.Recalled(rule, pointwise=True)
+        function = recalled(function, recall)
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, op.__name__, op.__doc__)
 
@@ -148,10 +162,17 @@ def lifted_function(op: Any) -> Callable[..., Any]:
 
     scalar = False if name in ARRAYS else None
 
-    recall = _record.Recalled(op, name in WARNING) if name in RECALLED else None
-    if recall is not None:
-        RECALLS[name] = recall
-    plain = name not in ("std", "var")  # these warn of some arguments, each time
+    bare = op
+
+    def rule(*args: Any, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        for key, value in bound.arguments.items():
+            if key == variadic:
+                bound.arguments[key] = tuple(as_argument(kinds[key], part) for part in value)
+            elif type(value) is not Node:
+                bound.arguments[key] = as_argument(kinds[key], value)
+        return bare(*bound.args, **bound.kwargs)
+
     if name in WARNING:
         op = warning(op)
 
@@ -168,16 +189,6 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         )
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
-        if (
-            recall is not None
-            and out is None
-            and not options
-            and (plain or len(args) == 1)
-            and not (of_parts and args and isinstance(args[0], ArrayBase))
-        ):
-            found = recall(args)
-            if found is not NotImplemented:
-                return found
         given = len(args)
         if given < len(needed) and needed[given] <= options.keys() <= taken[given]:
             made = [
@@ -199,8 +210,28 @@ def lifted_function(op: Any) -> Callable[..., Any]:
         result = from_node(found, scalar) if type(found) is Node else as_result(found)
         return result if out is None else filled(out, result, name)
 
+    if name in RECALLED:
+        RECALLS[name] = recall = _record.Recalled(
+            rule,
+            name in WARNING,
+            scalars=name not in ARRAYS,
+            alone=name in ("std", "var"),  # which warn of some arguments, each time
+            of_parts=of_parts,  # an array is its rows
+            most=1 if name in ("roll", "tile") else 64,  # where the others are read
+        )
+        function = recalled(function, recall)
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, name, doc)
+
+
+def recalled(function: Callable[..., Any], recall: _record.Recalled) -> Callable[..., Any]:
+    """A function whose calls like one before are recorded without running it."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        found = recall(args, options)
+        return function(*args, **options) if found is NotImplemented else found
+
+    return call
 
 
 def warning(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -281,9 +312,9 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 # What is no function of arrays: structure, and ops whose front end is another.
 HIDDEN = {
     "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows", "take_axis",
-    "count_bins", "count_between", "count_mask", "take_masked", "put_masked", "mask_index",
-    "run_flags", "put_rows", "add_rows", "flat_index", "correlate2d", "conv2d_data_grad",
-    "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
+    "count_bins", "sum_bins", "count_between", "count_mask", "take_masked", "put_masked",
+    "mask_index", "run_flags", "put_rows", "add_rows", "flat_index", "correlate2d",
+    "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
 }  # fmt: skip
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh",
@@ -310,6 +341,7 @@ def lifted() -> dict[str, Callable[..., Any]]:
     return found
 
 
+_record.install_operators()
 LIFTED = lifted()
 FUNCTIONS[np.power] = LIFTED["power"]  # type: ignore[assignment]  # not `pow`, which checks nothing
 # Ufuncs that are no op by themselves.

@@ -16,6 +16,7 @@ from lazyarray import _ir, schedule
 from lazyarray._handle import held_nodes, storage_node
 from lazyarray._ir import Node
 from lazyarray._record import ArrayBase
+from lazyarray.device import as_device, backend_of, number_of
 from lazyarray.errors import DTypeError, OptionError, fail
 
 __all__ = ["Holder", "Limit", "holders", "limit", "needed", "peak", "release", "stats"]
@@ -28,8 +29,14 @@ UNITS = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
 # ---- figures
 
 
-def stats() -> dict[str, int | None]:
+def stats(device: Any = None) -> dict[str, int | None]:
     """Return what memory is used for, in bytes, and two counts.
+
+    Parameters
+    ----------
+    device : Device or str, optional
+        Of another device than the CPU: the memory that arrays have there, and what its pool keeps
+        besides, as ``in_use`` and ``pooled``.
 
     Returns
     -------
@@ -55,6 +62,8 @@ def stats() -> dict[str, int | None]:
     >>> la.memory.stats()["in_use"] - before
     8388608
     """
+    if device is not None and (number := number_of(as_device(device))):
+        return {**backend_of(number).statistics()}
     pool = _memory.stats()
     return {
         "in_use": pool["in_use"],
@@ -104,7 +113,8 @@ def release() -> int:
 def needed(*arrays: Any) -> int:
     """Return how many bytes evaluating `arrays` would add to what is in use, at its peak.
 
-    Nothing is run. What is held afterwards is less: temporaries go.
+    Nothing is run. What is held afterwards is less: temporaries go. Where there is not so much
+    (see `limit`), it may still be evaluated, more slowly.
 
     Parameters
     ----------
@@ -288,8 +298,9 @@ def limit(size: str | int | None) -> Limit:
     Near the limit, in this order: memory that lies unused goes back to the system; whoever asks
     for a value waits for running tasks; values that are cheap to compute again (elementwise, and
     views) and that were not asked for themselves are not stored, but computed again when they are
-    wanted, those held for gradients too; then `OutOfMemoryError`, which is a `MemoryError`, names
-    the largest values. Nothing is half done then: drop some arrays, and ask again.
+    wanted, those held for gradients too; what was to run together runs in parts, in an order in
+    which less is held at once; then `OutOfMemoryError`, which is a `MemoryError`, names the largest
+    values. Nothing that can be seen has changed then: drop some arrays, and ask again.
 
     Examples
     --------

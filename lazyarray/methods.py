@@ -346,8 +346,7 @@ def to_device(self: Array, device: Any, *, stream: Any = None) -> Array:
     """Return the array on another device; itself when it is there already."""
     if stream is not None:
         raise ValueError("to_device: only stream=None is supported")
-    as_device(device)
-    return self
+    return self.to(as_device(device))
 
 
 # ---- attributes

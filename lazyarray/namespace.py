@@ -11,7 +11,7 @@ from lazyarray.dtypes import BOOL, COMPLEXES, FLOATS, INTEGERS
 from lazyarray.errors import OptionError, fail
 
 from .array import Array
-from .device import CPU, Device, as_device
+from .device import Device, as_device, current_device, devices
 
 VERSION = "2024.12"
 VERSIONS = ("2021.12", "2022.12", "2023.12", VERSION)
@@ -36,11 +36,11 @@ class ArrayNamespaceInfo:
 
     def default_device(self) -> Device:
         """Return where arrays are made unless a device is given."""
-        return CPU
+        return current_device()
 
     def devices(self) -> list[Device]:
         """Return the devices that there are."""
-        return [CPU]
+        return devices()
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, np.dtype]:
         """Return the dtypes that Python's numbers, and indices, become."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from lazyarray import _handle, _ir
 from lazyarray._handle import from_node, to_node
-from lazyarray._ir import registry
+from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP
 from lazyarray.errors import ShapeError
@@ -132,6 +132,15 @@ def extremes(x: Any) -> tuple[Any, Any]:
     return low.item(), high.item()
 
 
+def summed_bins(x: Node, weights: Node, bins: int) -> Node:
+    """Sums of weights at each of the integers below `bins`."""
+    if 2 * bins <= x.size:
+        return counting.sum_bins(x, weights, bins)
+    # A table for each part of the elements would be larger than they are.
+    zeros = shaping.full((bins,), 0, np.dtype(np.float64))
+    return indexing.add_rows(zeros, _ir.cast(x, INTP), weights)
+
+
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Array:
     """Count how often each non-negative integer occurs; as `numpy.bincount`."""
     if is_large(x) and x.ndim == 1 and np.can_cast(x.dtype, INTP) and minlength >= 0:
@@ -142,9 +151,7 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Array:
                 return from_node(counting.count_bins(to_node(x), bins), False)
             weights = node(weights)
             if np.can_cast(weights.dtype, np.float64):
-                zeros = shaping.full((bins,), 0, np.dtype(np.float64))
-                index = _ir.cast(to_node(x), INTP)
-                return from_node(indexing.add_rows(zeros, index, weights), False)
+                return from_node(summed_bins(to_node(x), weights, bins), False)
     found = observe(np.bincount, (x, weights, minlength), {})
     return asarray(found)
 

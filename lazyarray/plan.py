@@ -56,8 +56,11 @@ class Group:
     needs: int = 0  # bit set of the groups it depends on, transitively
     axes: tuple[int, int] | None = None  # from, to: what its reductions go over
     lines: set[int] = field(default_factory=set)  # nodes with one value for each line of `axes`
+    # Reductions over the axes before `axes`, which no node of the group reads; see crossing.py.
+    across: set[int] = field(default_factory=set)
     around: bool = False  # the update is computed into a second buffer
     product: int | None = None  # the node of `nodes` that is no program: a product of matrices
+    stages: list[Any] = field(default_factory=list)  # updates done in one sweep; see stencils.py
 
     @property
     def fold(self) -> tuple[int, int, int]:
@@ -108,6 +111,10 @@ class Task:
     priority: int = 0  # among ready tasks; see urgency.py
     parts: list[Task] | None = None  # what a bundle runs; see bundle.py
     nodes: list[int] = field(default_factory=list)  # whose floating-point flags its kernel raises
+    exact: bool = True  # compiled loops raise the flags that those they replace raise
+    stages: int = 0  # updates that it does in place in one sweep; see stencils.py
+    device: int = 0  # where it runs; the CPU's tasks have a kernel or a function, others `work`
+    work: Any = None
 
 
 @dataclass(slots=True)
@@ -117,6 +124,7 @@ class Slot:
     nbytes: int
     leaf: int = -1
     const: bool = False
+    device: int = 0
 
 
 @dataclass(slots=True)

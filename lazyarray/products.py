@@ -38,6 +38,7 @@ def takes_product(lowering: Lowering, group: Group) -> bool:
     """Whether a group is a program of elements alone that might compute its product."""
     return (
         group.kind == ELEMENTWISE
+        and lowering.is_here(group)
         and group.axes is None
         and group.product is None
         and not group.around

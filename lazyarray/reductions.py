@@ -43,6 +43,63 @@ def keeps(keepdims: Any) -> bool:
 
 # ---- what has a kernel
 
+# The ufunc that joins elements, and whether the function takes a dtype.
+JOINS = {
+    "sum": ("add", True), "prod": ("multiply", True), "max": ("maximum", False),
+    "min": ("minimum", False), "any": ("logical_or", False), "all": ("logical_and", False),
+    "nanmax": ("fmax", False), "nanmin": ("fmin", False),
+}  # fmt: skip
+
+
+def reduced(
+    name: str, a: Any, axis: Any, dtype: Any, out: Any, keepdims: Any, initial: Any, where: Any
+) -> Any:
+    """What one of `JOINS` gives: by its kernel, or with the ufunc's ``reduce``."""
+    joins, typed = JOINS[name]
+    kept = keepdims is not False and keeps(keepdims)
+    if initial is not NO_VALUE or (where is not True and where is not NO_VALUE):
+        where = True if where is NO_VALUE else where
+        return REDUCERS[joins].reduce(a, axis, dtype, out, kept, initial, where)
+    if type(a) is Array and a.ndim > 2:
+        a, axis, back = turned(a, axis, kept)
+        if back is not None:
+            found = LIFTED[name](a, axis, dtype, kept) if typed else LIFTED[name](a, axis, kept)
+            return written(found.transpose(back), out, name)
+    given = (a, axis, dtype, kept) if typed else (a, axis, kept)
+    recall = RECALLS.get(name)
+    if recall is not None and out is None and dtype is None and type(a) is Array:
+        found = recall(given)
+        if found is not NotImplemented:
+            return found
+    return written(LIFTED[name](*given), out, name)
+
+
+def turned(a: Array, axis: Any, kept: bool) -> tuple[Array, Any, list[int] | None]:
+    """`a` with the axes that stay in the order of memory, `axis`, and how to turn a result back.
+
+    NumPy's results are laid out like that. What is reduced stays in place: a tree of joins is
+    that of the array as it is indexed.
+    """
+    if axis is None:
+        return a, axis, None
+    steps = a.strides
+    if type(axis) is int and (axis == 0 or axis == a.ndim - 1 or axis == -1):
+        staying = list(steps)
+        del staying[axis]
+        if staying == sorted(staying, reverse=True):
+            return a, axis, None
+    axes = normalize_axes(axis, a.ndim, "reduce")
+    stay = [i for i in range(a.ndim) if i not in axes]
+    wanted = sorted(stay, key=lambda i: -abs(steps[i]))
+    if wanted == stay or 0 in steps or not axes:
+        return a, axis, None
+    order = list(range(a.ndim))
+    for place, i in zip(stay, wanted, strict=True):
+        order[place] = i
+    if kept:
+        return a.transpose(order), axes, [order.index(i) for i in range(a.ndim)]
+    return a.transpose(order), axes, [wanted.index(i) for i in stay]
+
 
 def sum(
     a: Any,
@@ -54,18 +111,7 @@ def sum(
     where: Any = True,
 ) -> Any:
     """Sum over the given axes; as `numpy.sum`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        if out is None and dtype is None and type(a) is Array:
-            found = RECALLS["sum"]((a, axis, None, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["sum"](a, axis, dtype, keepdims is not False and keeps(keepdims)), out, "sum"
-        )
-    where = True if where is NO_VALUE else where
-    return REDUCERS["add"].reduce(
-        a, axis, dtype, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("sum", a, axis, dtype, out, keepdims, initial, where)
 
 
 def prod(
@@ -78,18 +124,7 @@ def prod(
     where: Any = True,
 ) -> Any:
     """Product over the given axes; as `numpy.prod`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        if out is None and dtype is None and type(a) is Array:
-            found = RECALLS["prod"]((a, axis, None, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["prod"](a, axis, dtype, keepdims is not False and keeps(keepdims)), out, "prod"
-        )
-    where = True if where is NO_VALUE else where
-    return REDUCERS["multiply"].reduce(
-        a, axis, dtype, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("prod", a, axis, dtype, out, keepdims, initial, where)
 
 
 def max(
@@ -101,18 +136,7 @@ def max(
     where: Any = True,
 ) -> Any:
     """Greatest element over the given axes; as `numpy.max`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        if out is None and type(a) is Array:
-            found = RECALLS["max"]((a, axis, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["max"](a, axis, keepdims is not False and keeps(keepdims)), out, "max"
-        )
-    where = True if where is NO_VALUE else where
-    return REDUCERS["maximum"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("max", a, axis, None, out, keepdims, initial, where)
 
 
 def min(
@@ -124,52 +148,21 @@ def min(
     where: Any = True,
 ) -> Any:
     """Smallest element over the given axes; as `numpy.min`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        if out is None and type(a) is Array:
-            found = RECALLS["min"]((a, axis, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["min"](a, axis, keepdims is not False and keeps(keepdims)), out, "min"
-        )
-    where = True if where is NO_VALUE else where
-    return REDUCERS["minimum"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("min", a, axis, None, out, keepdims, initial, where)
 
 
 def any(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True
 ) -> Any:
     """Whether an element over the given axes is not zero; as `numpy.any`."""
-    if where is True or where is NO_VALUE:
-        if out is None and type(a) is Array:
-            found = RECALLS["any"]((a, axis, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["any"](a, axis, keepdims is not False and keeps(keepdims)), out, "any"
-        )
-    return REDUCERS["logical_or"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), NO_VALUE, where
-    )
+    return reduced("any", a, axis, None, out, keepdims, NO_VALUE, where)
 
 
 def all(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True
 ) -> Any:
     """Whether no element over the given axes is zero; as `numpy.all`."""
-    if where is True or where is NO_VALUE:
-        if out is None and type(a) is Array:
-            found = RECALLS["all"]((a, axis, keepdims is not False and keeps(keepdims)))
-            if found is not NotImplemented:
-                return found
-        return written(
-            LIFTED["all"](a, axis, keepdims is not False and keeps(keepdims)), out, "all"
-        )
-    return REDUCERS["logical_and"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), NO_VALUE, where
-    )
+    return reduced("all", a, axis, None, out, keepdims, NO_VALUE, where)
 
 
 # ---- moments
@@ -186,19 +179,21 @@ def mean(
 ) -> Any:
     """Arithmetic mean over the given axes; as `numpy.mean`."""
     plain = (where is True or where is NO_VALUE) and out is None and dtype is None
+    kept = keepdims is not False and keeps(keepdims)
     if plain and type(a) is Array and a.ndim:
-        found = RECALLS["mean"]((a, axis, None, keepdims is not False and keeps(keepdims)))
+        back = None
+        if a.ndim > 2:
+            a, axis, back = turned(a, axis, kept)
+        found = RECALLS["mean"]((a, axis, None, kept))
         if found is not NotImplemented:
-            return found
+            return found if back is None else found.transpose(back)
+        if back is not None:
+            return LIFTED["mean"](a, axis, None, kept).transpose(back)
     a = asarray(a)
     axes = moment_axes(a, axis, "mean", where)
     if where is True or where is NO_VALUE:
-        return written(
-            LIFTED["mean"](a, axes, dtype, keepdims is not False and keeps(keepdims)), out, "mean"
-        )
-    return written(
-        masked_mean(a, axes, dtype, keepdims is not False and keeps(keepdims), where), out, "mean"
-    )
+        return written(LIFTED["mean"](a, axes, dtype, kept), out, "mean")
+    return written(masked_mean(a, axes, dtype, kept, where), out, "mean")
 
 
 def std(
@@ -263,7 +258,11 @@ def moment(
             raise ValueError("ddof and correction can't be provided simultaneously.")
         ddof = correction
     if mean is NO_VALUE and dtype is None and (where is True or where is NO_VALUE):
-        return LIFTED[name](a, axes, None, ddof, keepdims is not False and keeps(keepdims))
+        kept, back = keepdims is not False and keeps(keepdims), None
+        if a.ndim > 2:
+            a, axes, back = turned(a, axes, kept)
+        found = LIFTED[name](a, axes, None, ddof, kept)
+        return found if back is None else found.transpose(back)
     where = True if where is NO_VALUE else where
     if mean is NO_VALUE:
         mean = masked_mean(a, axes, dtype or wide(a), True, where)
@@ -412,12 +411,6 @@ def nansum(
     where: Any = True,
 ) -> Any:
     """Sum over the given axes, leaving NaN out; as `numpy.nansum`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(
-            LIFTED["nansum"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
-            out,
-            "nansum",
-        )
     return sum(without(asarray(a), 0), axis, dtype, out, keepdims, initial, where)
 
 
@@ -431,12 +424,6 @@ def nanprod(
     where: Any = True,
 ) -> Any:
     """Product over the given axes, leaving NaN out; as `numpy.nanprod`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(
-            LIFTED["nanprod"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
-            out,
-            "nanprod",
-        )
     return prod(without(asarray(a), 1), axis, dtype, out, keepdims, initial, where)
 
 
@@ -456,13 +443,7 @@ def nanmin(
     where: Any = True,
 ) -> Any:
     """Smallest element over the given axes, leaving NaN out; as `numpy.nanmin`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(
-            LIFTED["nanmin"](a, axis, keepdims is not False and keeps(keepdims)), out, "nanmin"
-        )
-    return REDUCERS["fmin"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("nanmin", a, axis, None, out, keepdims, initial, where)
 
 
 def nanmax(
@@ -474,13 +455,7 @@ def nanmax(
     where: Any = True,
 ) -> Any:
     """Greatest element over the given axes, leaving NaN out; as `numpy.nanmax`."""
-    if initial is NO_VALUE and (where is True or where is NO_VALUE):
-        return written(
-            LIFTED["nanmax"](a, axis, keepdims is not False and keeps(keepdims)), out, "nanmax"
-        )
-    return REDUCERS["fmax"].reduce(
-        a, axis, None, out, keepdims is not False and keeps(keepdims), initial, where
-    )
+    return reduced("nanmax", a, axis, None, out, keepdims, initial, where)
 
 
 def nanmean(
@@ -497,11 +472,11 @@ def nanmean(
     if where is True or where is NO_VALUE or a.dtype.kind not in "fc":
         if a.dtype.kind not in "fc":
             return mean(a, axis, dtype, out, keepdims, where=where)
-        return written(
-            LIFTED["nanmean"](a, axis, dtype, keepdims is not False and keeps(keepdims)),
-            out,
-            "nanmean",
-        )
+        kept, back = keepdims is not False and keeps(keepdims), None
+        if a.ndim > 2:
+            a, axis, back = turned(a, axis, kept)
+        found = LIFTED["nanmean"](a, axis, dtype, kept)
+        return written(found if back is None else found.transpose(back), out, "nanmean")
     axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, "nanmean")
     total = sum(without(a, 0), axes, dtype, None, keepdims, NO_VALUE, where)
     count = counted(a, axes, keepdims is not False and keeps(keepdims), known(a, where))
@@ -573,7 +548,7 @@ def nan_moment(
         squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
     else:
         squares = LIFTED["square"](away)
-    total = LIFTED["sum"](squares, axes, None, keepdims is not False and keeps(keepdims))
+    total = sum(squares, axes, None, None, keepdims)
     left = counted(a, axes, keepdims is not False and keeps(keepdims), mask) - ddof
     found = LIFTED["divide"](total, left).astype(total.dtype, copy=False)
     found = LIFTED["where"](left <= 0, np.nan, found)

@@ -40,6 +40,7 @@ def stats() -> dict[str, float]:
         ``records`` (ops recorded), ``flushes``, ``lowerings`` (plans made), ``needless`` (ops that
         lowering left out), ``plan_hits`` (flushes that found their plan), ``plans`` (cached),
         ``plan_bytes`` (that these take), ``plan_evictions`` (plans forgotten to make room),
+        ``parts`` (flushes that memory was too small for, but for a part),
         ``tasks`` (bound), ``inline`` (plans run by the thread that waited), ``compiled_tasks``
         (bound with compiled loops), ``compiled`` (loops made by the helper process),
         ``compile_seconds`` (of its processor time), ``compile_failures``, ``cache_hits`` (loops

@@ -43,7 +43,15 @@ def share(program: Program) -> Program:
     for slot in sorted(spans, key=lambda s: (-slots[s].nbytes, s not in kept, spans[s])):
         host = None
         if slot not in kept:
-            host = next((h for h in reversed(hosts[-HOSTS:]) if h.takes(*spans[slot])), None)
+            device = slots[slot].device
+            host = next(
+                (
+                    h
+                    for h in reversed(hosts[-HOSTS:])
+                    if slots[h.slot].device == device and h.takes(*spans[slot])
+                ),
+                None,
+            )
         if host is None:
             host = Host(slot)
             hosts.append(host)

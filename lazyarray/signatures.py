@@ -93,14 +93,13 @@ def completed(
 
     places = [i for i, each in enumerate(mine) if names_back(names, each) in READ.get(name, ())]
 
-    recall = RECALLS.get(ours.__name__) if takes_out else None
+    recall = RECALLS.get(ours.__name__, unknown) if takes_out else unknown
 
     @functools.wraps(ours)
     def call(*args: Any, **options: Any) -> Any:
-        if recall is not None and not options and len(args) <= count:
-            found = recall(args)
-            if found is not NotImplemented:
-                return found
+        found = recall(args, options)
+        if found is not NotImplemented:
+            return found
         for i in places:
             if i < len(args) and isinstance(args[i], ArrayBase):
                 args = (*args[:i], counted(args[i]), *args[i + 1 :])
@@ -109,20 +108,20 @@ def completed(
         given = {names.get(k, k): v for k, v in options.items() if k not in IGNORED}
         if len(args) <= count and given.keys() <= known:
             return ours(*args, **given)
-        unknown = options.keys() - known - wanted.parameters.keys() - EXTRA.get(name, set())
+        strange = options.keys() - known - wanted.parameters.keys() - EXTRA.get(name, set())
         try:
             bound = wanted.bind(*args, **options)
         except TypeError:
-            unknown = options.keys() | {"arguments"}
-        if unknown:
+            strange = options.keys() | {"arguments"}
+        if strange:
             return ours(*args, **options)  # which says what is wrong
         if not variadic:
-            found = {}
+            chosen = {}
             for key, value in bound.arguments.items():
                 if value is not wanted.parameters[key].default and key not in IGNORED:
-                    found[names.get(key, key)] = value
-            if found.keys() <= known:
-                return ours(**found)
+                    chosen[names.get(key, key)] = value
+            if chosen.keys() <= known:
+                return ours(**chosen)
         return observe(theirs, args, options)
 
     call.__name__ = call.__qualname__ = name
@@ -130,6 +129,11 @@ def completed(
     call.ours = ours  # type: ignore[attr-defined]
     call.__signature__ = merged(mine, wanted)  # type: ignore[attr-defined]
     return call
+
+
+def unknown(args: Any, options: Any) -> Any:
+    """What recalls no call."""
+    return NotImplemented
 
 
 def counted(a: Any) -> Any:

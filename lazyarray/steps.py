@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import lazyarray._blas as _blas
@@ -14,6 +14,7 @@ from lazyarray._ir import c_strides
 from .columns import compiled_of
 from .fuse import Lowering
 from .plan import NATIVE, VIEW, Access, Group, Recipe
+from .works import Loops
 
 STREAM = 4096  # elements from which a line that is not spread again is reduced block by block
 FLAT_INDEX = "iota"
@@ -150,7 +151,8 @@ class Steps:
                 (phase[seen.root] for seen, inside, _ in self.reads(node) if inside), default=0
             )
             kind = self.graph.ops[node].kind
-            order.append((at, 2 if kind == NATIVE else 0 if self.is_line(node) else 1, node))
+            rank = 3 if node in self.group.across else 2 if kind == NATIVE else 1
+            order.append((at, 0 if rank == 1 and self.is_line(node) else rank, node))
             phase[node] = at + (kind == NATIVE)
         order.sort()
         last = (0, 0)
@@ -159,9 +161,9 @@ class Steps:
                 last = (at, rank)
                 if rank == 1:
                     self.spread_for([n for a, r, n in order[index:] if (a, r) == last])
-                if rank != 2:
+                if rank < 2:
                     self.release()
-            if rank == 2:
+            if rank >= 2:
                 self.fold(node)
             else:
                 self.compute(node)
@@ -229,11 +231,15 @@ class Steps:
             self.steps.append((_loops.find_loop("cast", (kind, via)), (source,), (cast,)))
             self.folded.append(cast)
             source = cast
-        out = self.new(result.itemsize, True)
+        what = _fused.FoldStep(op.reduces, via, result)
+        if node in self.group.across:  # complete only when all elements have been read
+            what, out = _fused.AcrossStep(what), self.new(0, False)
+        else:
+            out = self.new(result.itemsize, True)
+            self.step_of[node] = len(self.steps)
         self.feeds[out] = feeds
         self.register_of[node] = out
-        self.step_of[node] = len(self.steps)
-        self.steps.append((_fused.FoldStep(op.reduces, via, result), (source,), (out,)))
+        self.steps.append((what, (source,), (out,)))
         self.names.append(op.name)
         if inside:
             self.drop(seen.root, False, after_fold=True)
@@ -332,8 +338,8 @@ class Steps:
         return found
 
     def finish(self) -> None:
-        """Add the outputs of a program without an update."""
-        for node in self.group.nodes:
+        """Add the outputs of a program without an update; those across lines come last."""
+        for node in sorted(self.group.nodes, key=lambda node: (node in self.group.across, node)):
             if self.leaves_group(node):
                 self.add_output(node)
 
@@ -369,7 +375,7 @@ class Steps:
     def streams(self) -> bool:
         """Whether reductions end the program, and are done block by block."""
         _, red, inner = self.group.fold
-        if any(what is _fused.SPREAD for what, _, _ in self.steps):
+        if self.group.across or any(what is _fused.SPREAD for what, _, _ in self.steps):
             return False
         return inner > 1 or red > STREAM
 
@@ -382,6 +388,15 @@ class Steps:
         if self.group.axes is not None and self.streams():
             both.sort(key=lambda entry: entry[2])
         return [(which, index) for which, index, _ in both]
+
+    def work(self) -> Loops:
+        """What a device does for the program."""
+        order = self.kernel_arguments()
+        make = (lambda: self.recipe().kernel()) if self.group.axes is not None else None
+        return Loops(
+            *(self.group.shape, self.inputs, self.outputs, self.registers, self.steps),
+            *(self.label(), order, self.group.axes, self.lines, make),
+        )
 
     def recipe(self) -> Recipe:
         """What the kernel is made of."""
@@ -415,6 +430,40 @@ class Steps:
             for register, _, strides, _ in inputs
             if strides is not None and not any(strides) and register not in lines
         ]
-        # Other programs need not be held by their plan.
-        compiled = cache(lambda: compiled_of(self)) if self.group.axes is not None else None
+        compiled = (
+            cache(partial(compiled_of, Outline(self))) if self.group.axes is not None else None
+        )
         return Recipe(self.registers, self.steps, results, make, uniform, compiled)
+
+
+class Outline:
+    """A program without the graph that it was made of: a plan holds it as long as it lives."""
+
+    __slots__ = (
+        "arguments", "group", "inputs", "lines", "operand_registers", "outputs", "registers",
+        "steps", "stream", "text",
+    )  # fmt: skip
+
+    def __init__(self, program: Steps) -> None:
+        self.group = program.group
+        self.registers = program.registers
+        self.lines = program.lines
+        self.steps = program.steps
+        self.inputs = program.inputs
+        self.outputs = program.outputs
+        self.operand_registers = program.operand_registers
+        self.arguments = program.kernel_arguments()
+        self.stream = program.streams()
+        self.text = program.label()
+
+    def kernel_arguments(self) -> list[tuple[int, Any]]:
+        """As those of the program."""
+        return self.arguments
+
+    def streams(self) -> bool:
+        """As that of the program."""
+        return self.stream
+
+    def label(self) -> str:
+        """As that of the program."""
+        return self.text

@@ -25,7 +25,7 @@ from typing import Any
 from lazyarray.codegen import cache, loader
 from lazyarray.codegen.fused import Run, compress
 from lazyarray.codegen.service import HelperError, Service
-from lazyarray.codegen.sweep import Sweep, expression, listing, plain
+from lazyarray.codegen.sweep import Sweep, expression, keeps_flags, listing, plain
 from lazyarray.errors import OptionError, require
 
 from .plan import Program, Recipe, Task
@@ -228,6 +228,7 @@ def improved(task: Task) -> Any:
             return None  # the rest may still be compiled
         loops = [state.loops[sweep] for sweep in compiled.sweeps]
         if all(loops):
+            task.exact = all(map(keeps_flags, compiled.sweeps))
             return compiled.kernel(loops)
     parts = parts_of(recipe)
     runs = [part for part in parts if isinstance(part, Run)]
@@ -235,6 +236,7 @@ def improved(task: Task) -> Any:
         return None
     if not all(run.sweep in state.loops for run in runs):
         return None  # the rest may still be compiled
+    task.exact = all(keeps_flags(run.sweep) for run in runs)
     steps: list[Any] = []
     for part in parts:
         loop = state.loops.get(part.sweep) if isinstance(part, Run) else None

@@ -13,7 +13,7 @@ from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase, ProductBase
 from lazyarray.dtypes import BOOL, NUMBER, canonical
 from lazyarray.errors import ArrayIndexError, AxisError, DTypeError, ShapeError, fail
-from lazyarray.ops import indexing, ufuncs
+from lazyarray.ops import expressions, indexing, ufuncs
 from lazyarray.ops.define import normalize_axes, normalize_axis
 from lazyarray.ops.host import Result
 
@@ -384,7 +384,7 @@ class ufunc(Calls):
         in_bounds(index, window.shape)
         self.put(window, index, arrays, b)
 
-    def put(self, window: Array, index: indexing.Index, arrays: list[Node], b: Any) -> None:
+    def put(self, window: Array, index: expressions.Index, arrays: list[Node], b: Any) -> None:
         """`at` rows that arrays choose."""
         kinds: tuple[Any, ...] = (window.dtype,)
         if b is not None:

@@ -101,7 +101,9 @@ def check_node(graph: Graph, place: int, after: str) -> None:
 
 def alike(kind: Any, other: Any) -> bool:
     """Whether two types are equal; equal ones may be two objects."""
-    return kind is other or (kind.dtype is other.dtype and kind.shape == other.shape)
+    return kind is other or (
+        kind.dtype is other.dtype and kind.shape == other.shape and kind.device == other.device
+    )
 
 
 def check_update(graph: Graph, place: int, types: list[Any], after: str) -> None:

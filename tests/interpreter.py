@@ -124,15 +124,16 @@ def native(node: Node, inputs: list[np.ndarray]) -> Any:
         operands, inputs = inputs[1:], inputs[1:]
     else:
         out, operands = np.empty(node.shape, node.dtype), inputs
+    kernel = None
     if op.factory is not None:
         types = [n.type for n in node.inputs]
         kernel = op.factory(types, node.type, [None] * len(types), **attributes)
-        if isinstance(kernel, list):
-            _order.run_stages(kernel, *operands, out)
-        else:
-            kernel.call(*operands, out)
-    else:
+    if kernel is None:
         op.function(np, *operands, out=out, **attributes)
+    elif isinstance(kernel, list):
+        _order.run_stages(kernel, *operands, out)
+    else:
+        kernel.call(*operands, out)
     return out
 
 

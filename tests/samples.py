@@ -762,6 +762,18 @@ SAMPLES: dict[str, list[Sample]] = {
             arrays=False,
         )
     ],
+    "sum_bins": [
+        Sample(
+            ((50,), (50,)),
+            (INDEX, PLAIN),
+            {"bins": 4},
+            lambda x, weights, bins: np.bincount(x, weights, bins),
+            kinds="if",
+            gradient=(1,),
+            arrays=False,
+            **ROUNDED,
+        )
+    ],
     "count_between": [
         Sample(
             ((50,), (4,)),

@@ -159,6 +159,26 @@ def test_gemm_on_every_instruction_set(rng, isa, char, extents):
         assert multiply(a, b).tobytes() == found.tobytes()
 
 
+@pytest.mark.parametrize("char", "fd")
+def test_vector_times_matrix_of_any_width(rng, isa, char):
+    v, wide = sample(rng, (1, 37), char), sample(rng, (37, 300), char)
+    for n in [*range(1, 140), 256, 300]:
+        matrix = wide[:, :n]
+        found = multiply(v, matrix)
+        assert multiply(v, matrix.T.copy().T).tobytes() == found.tobytes()
+        np.testing.assert_allclose(found, v.astype("d") @ matrix, atol=40 * EPS[char])
+
+
+@pytest.mark.parametrize("char", "fd")
+def test_vector_times_matrix_beyond_the_caches(rng, char):
+    v, matrix = sample(rng, (1, 1500), char), sample(rng, (1500, 777), char)
+    assert matrix.nbytes > 4 << 20
+    found = multiply(v, matrix)
+    np.testing.assert_allclose(found, v.astype("d") @ matrix, atol=1500 * EPS[char])
+    for seed, other in enumerate(layouts(matrix)):
+        assert multiply(v, other, pieces=3, seed=seed).tobytes() == found.tobytes()
+
+
 @pytest.mark.parametrize("extents", [(3, 5, 4), (1, 5, 40), (5, 1, 40), (2, 300, 200)])
 def test_gemm_passes_on_nan_and_inf(extents):
     m, n, k = extents

@@ -129,8 +129,81 @@ def test_bincount(dtype):
         for least in (0, 5000):
             found = la.bincount(la.array(x), minlength=least)
             assert equal(found, np.bincount(x, minlength=least))
-        found = la.bincount(la.array(x), la.array(weights))
-        assert same_bits(found, np.bincount(x, weights))
+        for kind in ("float64", "float32", "int16", "bool"):
+            found = la.bincount(la.array(x), la.array(weights.astype(kind)))
+            wanted = np.bincount(x, weights.astype(kind))
+            scale = np.bincount(x, np.abs(weights))
+            assert found.dtype == wanted.dtype and found.shape == wanted.shape
+            assert (np.abs(np.asarray(found) - wanted) <= 1e-12 * scale).all(), kind
+
+
+def test_bins_beside_as_many_elements():
+    rng = np.random.default_rng(4)
+    x, weights = rng.integers(0, LONG, LONG), rng.standard_normal(LONG)
+    found = la.bincount(la.array(x), la.array(weights))
+    assert same_bits(found, np.bincount(x, weights))  # each bin has few: added one by one
+
+
+def test_sums_in_bins_in_any_order():
+    rng = np.random.default_rng(5)
+    n = 1_100_000  # several parts
+    x, weights = rng.integers(0, 40, n), rng.standard_normal(n).astype("f4")
+    found = set()
+    for pieces in (None, 2, 7):
+        out = np.empty(40)
+        _order.run_stages(_order.sum_bins(x.dtype, weights.dtype, n, 40), x, weights, out,
+                          pieces=pieces, seed=pieces)  # fmt: skip
+        assert np.allclose(out, np.bincount(x, weights))
+        found.add(out.tobytes())
+    assert len(found) == 1
+    with pytest.raises(ValueError, match="outside of the bins"):
+        _order.run_stages(_order.sum_bins("i8", "f4", n, 39), x, weights, np.empty(39))
+    total = la.array(weights.astype("f8"))
+    total.attach_grad()
+    with la.autograd.record():
+        la.sum(la.bincount(la.array(x), total) * la.arange(40.0)).backward()
+    assert np.array_equal(total.grad, x)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32", "float64", "complex128"])
+def test_writes_dealt_to_ranges(dtype):
+    rng = np.random.default_rng(8)
+    m = 200_001
+    n = 4_500_000 // np.dtype(dtype).itemsize
+    index, values = rng.integers(0, n, m), rng.integers(-9, 9, m).astype(dtype)
+    index[: m // 3] = index[m // 2]  # one row again and again
+    put, add = _order.put_rows(np.dtype(dtype).itemsize, n, m), _order.add_rows(dtype, n, m, 1)
+    assert len(put) == len(add) == 3
+    for pieces in (None, 3):
+        base = (np.arange(n) % 50).astype(dtype)
+        wanted = base.copy()
+        wanted[index] = values
+        _order.run_stages(put, index, values, base, pieces=pieces, seed=1)
+        assert base.tobytes() == wanted.tobytes()
+        np.add.at(wanted, index, values)
+        _order.run_stages(add, index, values, base, pieces=pieces, seed=1)
+        assert base.tobytes() == wanted.tobytes()
+    a = la.array(base)
+    a[index] = values
+    base[index] = values
+    assert same_bits(a, base)
+    with pytest.raises(IndexError, match="out of bounds"):
+        _order.run_stages(put, np.full(m, n), values, base)
+
+
+def test_sparse_masks():
+    for share in (0.0, 1e-4, 0.03, 0.2):
+        mask = np.random.default_rng(2).random(LONG) < share
+        mask[-3] = True
+        x = np.arange(LONG, dtype=float)
+        assert same_bits(la.array(x)[la.array(mask)], x[mask])
+        assert same_bits(la.flatnonzero(la.array(mask)), np.flatnonzero(mask))
+        wide = np.arange(LONG * 3.0).reshape(LONG, 3)
+        assert same_bits(la.array(wide)[la.array(mask)], wide[mask])
+        y = la.array(x)
+        y[la.array(mask)] = x[mask] + 0.5
+        x[mask] += 0.5
+        assert same_bits(y, x)
 
 
 def test_bincount_refuses_what_numpy_refuses():

@@ -21,8 +21,8 @@ for module in pkgutil.iter_modules(lazyarray.ops.__path__):
     importlib.import_module(f"lazyarray.ops.{module.name}")
 
 # Nodes that the array layer makes itself; what they do is tested through views and writes, and
-# draws in test_random_streams.py and test_random_lazy.py.
-STRUCTURE = {"view", "update", "place", "empty", "_draw_bytes", "_drawn"}
+# draws in test_random_streams.py and test_random_lazy.py, transfers in test_devices.py.
+STRUCTURE = {"view", "update", "place", "empty", "transfer", "_draw_bytes", "_drawn"}
 NAMES = sorted(SAMPLES)
 STEP = 1e-6  # of central differences
 

@@ -14,7 +14,20 @@ PACKAGE = Path(__file__).parent.parent / "lazyarray"
 # headers aside). Files import from the floors below, and from their own group without a circle.
 TOWER = (
     (("errors", "dtypes", "passes"),),
-    (("_engine",), ("_loops", "_order", "_draw", "_blas", "_bundle", "_fused", "_vmath")),
+    (
+        ("_engine",),
+        (
+            "_loops",
+            "_order",
+            "_draw",
+            "_blas",
+            "_lapack",
+            "_bundle",
+            "_fused",
+            "_rolling",
+            "_vmath",
+        ),
+    ),
     (("_ir", "_floats", "_memory", "_trace", "number", "device"),),
     (("ops",), ("codegen",)),
     (
@@ -27,21 +40,27 @@ TOWER = (
             "floats",
             "fuse",
             "products",
+            "crossing",
             "steps",
+            "stencils",
+            "works",
             "columns",
             "assign",
             "bundle",
             "sharing",
+            "parts",
             "urgency",
         ),
     ),
     (("tiers",),),
     (("_walk", "_plan", "_bind", "runtime"),),
+    (("backends",),),
     (
         (
             "_handle",
             "_stream",
             "_record",
+            "layouts",
             "array",
             "observers",
             "ufunc",
@@ -239,7 +258,7 @@ class Tower:
         headers = self.headers()
         for name, included in sorted(headers.items()):
             for other in sorted(included - set(headers)):
-                if other != "Python.h" and not other.startswith("numpy/"):
+                if other != "Python.h" and not other.startswith(("numpy/", "internal/")):
                     yield f"native/{name} includes {other}"
 
 

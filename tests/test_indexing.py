@@ -10,7 +10,7 @@ import lazyarray as la
 from lazyarray import _ir
 from lazyarray.errors import ArrayIndexError, OptionError, ShapeError
 from lazyarray.ops import indexing, shaping
-from lazyarray.ops.indexing import parse_index
+from lazyarray.ops.expressions import parse_index
 
 
 def leaf(value, values):

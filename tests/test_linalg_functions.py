@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 from oracle import agree, agree_values, calls, outcome
 
 import lazyarray as la
+from lazyarray import _lapack, _order
 from lazyarray.errors import GradientError
 
 RNG = np.random.default_rng(11)
@@ -108,11 +110,112 @@ def test_numpys_functions_stay_here(call):
         agree_values(found, outcome(f"linalg.{call}", np, fresh(np)), call)
 
 
-def test_what_lapack_computes_has_numpys_bits():
+def test_what_numpys_function_computes_has_its_bits():
     for call in ("inv(a)", "solve(s, m)", "svd(w)", "eigh(p)", "qr(t)", "cholesky(q)", "pinv(w)"):
         agree(
             outcome(f"linalg.{call}", la, fresh(la)), outcome(f"linalg.{call}", np, fresh(np)), call
         )
+
+
+ORDERS = (1, 3, 40, 255, 256, 300)
+
+
+@pytest.fixture
+def one_thread():
+    """NumPy's BLAS with one thread: others wait for each other where cores are few."""
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def drawn(rng, shape, dtype):
+    found = rng.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        found = found + 1j * rng.standard_normal(shape)
+    return found.astype(dtype)
+
+
+def near(ours, wanted):
+    ours = np.asarray(ours)
+    assert ours.dtype == wanted.dtype and ours.shape == wanted.shape
+    limit = 1e-4 if wanted.real.dtype == np.float32 else 1e-9
+    return np.abs(ours - wanted).max(initial=0) <= limit * np.abs(wanted).max(initial=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_equations_of_all_orders(dtype, one_thread):
+    rng = np.random.default_rng(5)
+    for n in ORDERS:
+        a = drawn(rng, (n, n), dtype) + 3 * np.eye(n, dtype=dtype) * np.sqrt(n)
+        ours = la.array(a)
+        assert near(la.linalg.inv(ours), np.linalg.inv(a)), n
+        assert near(la.linalg.inv(ours.T), np.linalg.inv(a.T)), n
+        for shape in ((n,), (n, 1), (n, 70)):
+            b = drawn(rng, shape, dtype)
+            assert near(la.linalg.solve(ours, la.array(b)), np.linalg.solve(a, b)), (n, shape)
+        if n < 100:
+            assert near(la.linalg.det(ours), np.asarray(np.linalg.det(a))), n
+        else:
+            scaled = a / np.asarray(np.sqrt(10.0 * n), dtype)
+            assert near(la.linalg.det(la.array(scaled)), np.asarray(np.linalg.det(scaled))), n
+        p = a @ a.conj().T + np.eye(n, dtype=dtype)
+        for upper in (False, True):
+            wanted = np.linalg.cholesky(p, upper=upper)
+            assert near(la.linalg.cholesky(la.array(p), upper=upper), wanted), n
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "int64"])
+@pytest.mark.parametrize("n", [1, 3, 12, 20])
+def test_equations_in_batches(dtype, n, one_thread):
+    rng = np.random.default_rng(6)
+    many = (20, 50) if n < 12 else (5, 20)
+    a = rng.uniform(-3, 3, (*many, n, n))
+    a = a.astype(dtype) if dtype != "complex128" else a + 1j * a[::-1]
+    a = a + (12 * n**0.5 * np.eye(n)).astype(dtype)
+    ours = la.array(a)
+    assert near(la.linalg.inv(ours), np.linalg.inv(a))
+    assert near(la.linalg.det(ours), np.linalg.det(a))
+    p = a @ a.conj().swapaxes(-1, -2)
+    assert near(la.linalg.cholesky(la.array(p)), np.linalg.cholesky(p))
+    assert near(la.linalg.cholesky(la.array(p), upper=True), np.linalg.cholesky(p, upper=True))
+    for shape in ((n,), (n, 2), (many[1], n, 2), (*many, n, 1), (1, many[1], n, 3)):
+        b = np.ones(shape, dtype)
+        b[..., -1] = 2
+        assert near(la.linalg.solve(ours, la.array(b)), np.linalg.solve(a, b)), shape
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (1000, 3, 3), (40, 30, 30), (256, 256)])
+def test_what_has_no_solution(shape):
+    a = np.ones(shape)
+    assert not np.asarray(la.linalg.det(la.array(a))).any()
+    for call in (lambda x: la.linalg.inv(x), lambda x: la.linalg.solve(x, x[0])):
+        with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+            call(la.array(a)).wait()
+        with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+            (call(la.array(a)) + 1).wait()
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+        la.linalg.cholesky(la.array(-a)).wait()
+    nan = la.array(np.full(shape, np.nan))
+    assert np.isnan(np.asarray(la.linalg.inv(nan))).all()
+    assert np.isnan(np.asarray(la.linalg.det(nan))).all()
+
+
+@pytest.mark.parametrize("n", [7, 50, 300])
+def test_bits_do_not_depend_on_how_equations_are_divided(n):
+    rng = np.random.default_rng(7)
+    batch = 1 if n == 300 else 9
+    a, b = rng.standard_normal((batch, n, n)), rng.standard_normal((batch, n, 130))
+    stages = {
+        "inv": ((a,), np.empty_like(a), n),
+        "solve": ((a, b), np.empty_like(b), 130),
+        "det": ((a,), np.empty(batch), 0),
+    }
+    for name, (inputs, out, k) in stages.items():
+        found = set()
+        for pieces in (None, 2, 5):
+            kernels = _lapack.equations(name, a.dtype, batch, n, k)
+            _order.run_stages(kernels, *inputs, out, pieces=pieces, seed=pieces)
+            found.add(out.tobytes())
+        assert len(found) == 1, name
 
 
 def test_results_have_names():

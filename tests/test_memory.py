@@ -175,6 +175,33 @@ def test_predicted_peak_is_the_measured_one(program):
     assert la.memory.needed(*results) == 0
 
 
+def compare_prediction(seeds):
+    """Of random programs: what evaluating all that they leave behind takes."""
+    for seed in seeds:
+        lines = [line for line in writer.write(seed) if not line.startswith(("look", "start"))]
+        found = programs.run(lines, la).names
+        arrays = [x for x in found.values() if isinstance(x, la.Array)]
+        predicted = la.memory.needed(*arrays)
+        la.memory.peak(reset=True)
+        base = la.memory.stats()["in_use"]
+        with programs.quiet():
+            la.eval(*arrays)
+        assert la.memory.peak() - base == predicted, "\n".join([f"seed {seed}", *lines])
+
+
+@pytest.mark.parametrize("large", [1, sharing.LARGE])
+def test_predicted_peak_of_random_programs(large, monkeypatch):
+    monkeypatch.setattr(sharing, "LARGE", large)
+    _bind.clear_plans()
+    compare_prediction(range(100))
+    _bind.clear_plans()
+
+
+@pytest.mark.slow
+def test_predicted_peak_of_many_random_programs():
+    compare_prediction(range(150, 6_000))
+
+
 def test_needed_runs_nothing():
     x = value(MB)
     y = x + 1
@@ -368,6 +395,29 @@ def test_a_pusher_waits_for_running_tasks():
         asked.set()
         go.set()
         helper.join()
+        la.set_workers(workers)
+
+
+def test_what_is_busy_when_a_limit_is_set_counts():
+    """Blocks of tasks under way cannot go at once; they are not taken again either."""
+    workers = _engine.workers()
+    go = threading.Event()
+    x = value(4 * MB)
+    la.set_workers(1)
+    try:
+        _engine.push(go.wait)
+        results = [la.cumsum(x * i) for i in range(8)]
+        la.eval(*results)
+        del results  # busy, and held by nobody
+        assert la.memory.stats()["busy"] >= 32 * MB
+        with la.memory.limit(la.memory.stats()["in_use"] + 10 * MB):
+            threading.Timer(0, go.set).start()
+            la.memory.peak(reset=True)
+            assert float(la.cumsum(x * 2)[0]) == 0.0
+            assert la.memory.peak() <= la.memory.stats()["limit"]
+            assert la.memory.stats()["reserved"] <= la.memory.stats()["limit"]
+    finally:
+        go.set()
         la.set_workers(workers)
 
 

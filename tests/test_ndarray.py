@@ -427,3 +427,19 @@ def test_nothing_runs_before_it_is_read():
     x.flags.writeable = False
     assert la.stats()["flushes"] == flushes
     assert x.tolist()[0] == [2, 5, 5, 2]
+
+
+def test_astype_keeps_what_is_no_scalar_and_the_order_of_memory():
+    """0-d arrays stay arrays; what is repeated along an axis varies fastest there."""
+    for xp in (np, la):
+        x = xp.asarray(np.array(3.5))
+        for _ in range(3):  # the second call like the first is recalled
+            found = x.astype("int32")
+            assert found.ndim == 0 and found[...].shape == ()
+        found[...] = 7  # no scalar
+        assert int(found) == 7
+    base = np.array([[1], [2], [3]])
+    for _ in range(2):
+        ours = la.broadcast_to(la.array(base), (3, 4)).swapaxes(0, 1).astype("float32")
+        theirs = np.broadcast_to(base, (3, 4)).swapaxes(0, 1).astype("float32")
+        assert ours.strides == theirs.strides

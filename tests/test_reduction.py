@@ -1,5 +1,8 @@
 """Reductions where samples do not reach: axes, empty arrays, zeros, extremes, warnings."""
 
+import itertools
+import warnings
+
 import numpy as np
 import pytest
 from interpreter import evaluate
@@ -209,3 +212,75 @@ def test_calls_alike_warn_each_time():
             la.var(a, None, None, None, 2).wait()
         with pytest.warns(RuntimeWarning, match="Mean of empty"), np.errstate(all="ignore"):
             la.array(np.zeros(0)).mean().wait()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "i4", "u1", "?"])
+@pytest.mark.parametrize("shape", [(1, 1), (70, 40), (33, 1100), (2100, 33), (5000, 3)])
+def test_nan_left_out_of_extremes(dtype, shape):
+    """Lanes without a number, infinities among NaN, and the first of two zeros of unlike sign."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-3, 4, shape).astype("f8") * rng.choice([1.0, -1.0], shape)
+    if dtype[0] in "fc":
+        x[rng.random(shape) < 0.3] = np.nan
+        x[0, :] = x[-1, :] = np.nan
+        x[shape[0] // 2, rng.random(shape[1]) < 0.5] = np.inf
+        x[:, shape[1] // 2] = np.nan
+        x[-1, -1] = -np.inf
+    x = np.abs(x).astype(dtype) if dtype in ("u1", "?") else x.astype(dtype)
+    a = la.array(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("nanmin", "nanmax"):
+            for axis in (None, 0, 1):
+                want = getattr(np, name)(x, axis)
+                got = getattr(la, name)(a, axis)
+                np.testing.assert_array_equal(np.asarray(got), want)
+                # In one kernel with what they are computed of.
+                np.testing.assert_array_equal(np.asarray(getattr(la, name)(a + 0, axis)), want)
+
+
+def test_extremes_without_numbers():
+    x = la.array(np.zeros((0, 3)))
+    for name in ("nanmin", "nanmax"):
+        with pytest.raises(ValueError, match=f"reduction operation f{name[3:]} which has no"):
+            getattr(la, name)(x)
+        assert getattr(la, name)(x, 1).shape == (0,)
+
+
+@pytest.mark.parametrize("red", [33, 64, 95, 1024, 1500, 3000])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_one_nan_anywhere_in_a_line(red, dtype):
+    """Extremes of numbers are joined apart from the search for NaN."""
+    x = np.random.default_rng(2).standard_normal(red).astype(dtype)
+    for place in {0, 1, 31, 32, min(63, red - 1), red // 2, red - 1}:
+        y = x.copy()
+        y[place] = np.nan
+        a = la.array(y)
+        for name in ("min", "max", "argmin", "argmax"):
+            np.testing.assert_array_equal(np.asarray(getattr(la, name)(a)), getattr(np, name)(y))
+
+
+@pytest.mark.parametrize(
+    "name", ["sum", "max", "mean", "var", "nansum", "nanmean", "nanmax", "any"]
+)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_results_are_laid_out_as_numpys(name, keepdims):
+    base = np.random.default_rng(3).standard_normal((2, 3, 4, 5))
+    for order in itertools.permutations(range(4)):
+        x, a = base.transpose(order), la.array(base).transpose(order)
+        for axis in (0, 1, 2, 3, -1, (0, 2), (1, 3), (1, 2), (0, 1, 3), None):
+            want = getattr(np, name)(x, axis=axis, keepdims=keepdims)
+            got = getattr(la, name)(a, axis=axis, keepdims=keepdims)
+            steps = [s for s, n in zip(got.strides, got.shape, strict=True) if n > 1]
+            assert steps == [s for s, n in zip(want.strides, want.shape, strict=True) if n > 1]
+            np.testing.assert_allclose(np.asarray(got), want, rtol=1e-12, atol=1e-14)
+
+
+def test_layout_does_not_change_bits():
+    x = np.random.default_rng(4).standard_normal((40, 50, 60)).astype("f4")
+    for order in itertools.permutations(range(3)):
+        turned = np.ascontiguousarray(x.transpose(order))
+        a = la.array(turned).transpose(np.argsort(order).tolist())
+        for axis in (0, 1, 2, (0, 1), (0, 2), (1, 2)):
+            same = la.sum(la.array(x), axis), la.sum(a, axis)
+            assert np.array_equal(np.asarray(same[0]), np.asarray(same[1]))

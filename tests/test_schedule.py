@@ -6,7 +6,7 @@ import pytest
 import writer
 
 import lazyarray as la
-from lazyarray import _handle, _loops, assign, schedule
+from lazyarray import _handle, _loops, assign, passes, schedule
 
 
 @pytest.fixture
@@ -99,7 +99,8 @@ def test_update_is_written_by_the_task_that_computes_it(plans):
 def test_update_that_reads_what_it_writes_goes_through_a_buffer(plans):
     (u,) = settled(matrix(10))
     u[1:] += u[:-1]
-    u.wait()
+    with passes.chosen("-rolling"):  # with it: test_stencils.py
+        u.wait()
     assert len(tasks(plans)) == 1
     assert len([slot for slot in plans[-1][1].slots if slot.nbytes == 80]) == 2
     np.testing.assert_array_equal(u.tolist(), np.arange(1, 11) + np.r_[0, np.arange(1, 10)])

@@ -220,11 +220,18 @@ def test_results_are_laid_out_as_in_numpy(text):
 def test_layout_of_other_functions_is_c_order():
     n = np.asfortranarray(np.ones((2, 3, 4)))
     x = la.array(n)
-    for function in ("sum", "max", "sort", "concatenate"):
-        arguments = {"concatenate": ([x, x],), "sort": (x,)}.get(function, (x, 0))
-        assert getattr(la, function)(*arguments).flags.c_contiguous
-        arguments = {"concatenate": ([n, n],), "sort": (n,)}.get(function, (n, 0))
-        assert not getattr(np, function)(*arguments).flags.c_contiguous
+    for function in ("sort", "concatenate"):
+        assert getattr(la, function)([x, x] if function == "concatenate" else x).flags.c_contiguous
+        found = getattr(np, function)([n, n] if function == "concatenate" else n)
+        assert not found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("function", ["sum", "max", "mean", "any", "nanmin"])
+def test_layout_of_reductions_is_numpys(function):
+    n = np.asfortranarray(np.ones((2, 3, 4)))
+    for axis in (0, 1, 2, (0, 2)):
+        ours, theirs = getattr(la, function)(la.array(n), axis), getattr(np, function)(n, axis)
+        assert ours.strides == theirs.strides
 
 
 def test_functions_of_numpy_arrays_copy():

@@ -29,25 +29,28 @@ from typing import Any
 
 from llvmlite import ir
 
-from .dialect import FLOATS, Scalar, width
+from .dialect import Scalar, width
 from .emit_llvm import (
     BIT,
-    SYMBOL,
+    LANES,
     WORD,
     ZERO,
+    Vectors,
+    begun,
     counting,
-    one,
+    either,
+    elements_at,
+    join,
+    merged,
     splat,
-    stored_type,
+    steps,
     value_type,
     wide,
+    word,
 )
 from .sweep import BY_COLUMN, BY_ROW, EVERYWHERE, Sweep, composed
 
-LANES = 32  # of a block of the tree, see native/reduce.hpp
 INLINE_STEPS = 24  # of a program that stands in each of the lanes; a longer one is a function
-
-Vectors = list[Any]  # by output, then by vector
 
 
 def bytes_of_vectors(features: Any) -> int:
@@ -57,16 +60,11 @@ def bytes_of_vectors(features: Any) -> int:
 
 def module_of(sweep: Sweep, vector: int) -> Any:
     """The LLVM module of a sweep that reduces."""
-    module = ir.Module("columns")
-    pointers = WORD.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), (pointers, pointers, pointers, pointers))
-    function = ir.Function(module, kind, SYMBOL)
-    function.attributes.add("nounwind")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder, args = begun("columns")
     emitter = StripEmitter if sweep.form == "strips" else ColumnEmitter
-    emitter(builder, sweep, vector).emit(*function.args[:3])
+    emitter(builder, sweep, vector).emit(*args[:3])
     builder.ret_void()
-    return module
+    return builder.module
 
 
 def length(program: Scalar) -> int:
@@ -111,13 +109,10 @@ class ColumnEmitter:
         builder = self.builder
         operands = len(self.sweep.inputs) + len(self.kinds)
 
-        def read(pointer: Any, index: int) -> Any:
-            return builder.load(builder.gep(pointer, [ir.Constant(WORD, index)]))
-
-        columns, rows, repeats = (read(dimensions, i) for i in range(3))
-        bases = [read(args, i) for i in range(operands)]
-        row_steps = [read(steps, 2 * i) for i in range(operands)]
-        repeat_steps = [read(steps, 2 * i + 1) for i in range(operands)]
+        columns, rows, repeats = (word(builder, dimensions, i) for i in range(3))
+        bases = [word(builder, args, i) for i in range(operands)]
+        row_steps = [word(builder, steps, 2 * i) for i in range(operands)]
+        repeat_steps = [word(builder, steps, 2 * i + 1) for i in range(operands)]
         vector = ir.Constant(WORD, self.lanes)
         several = ir.Constant(WORD, self.lanes * self.unroll)
         whole = builder.sub(columns, builder.srem(columns, several))
@@ -217,21 +212,9 @@ class ColumnEmitter:
             def short() -> Vectors:
                 return walk(lambda lane: self.leaf(place, program, lane, unroll, rare, False), True)
 
-            values = self.either(builder, full, long, short)
+            values = either(builder, full, long, short)
         mask = values.pop() if rare else None
         return unflat(values, unroll), mask
-
-    def either(
-        self, builder: Any, condition: Any, one: Callable[[], Vectors], two: Callable[[], Vectors]
-    ) -> Vectors:
-        """The values of one or of the other."""
-        found = []
-        with builder.if_else(condition) as (then, otherwise):
-            for branch, make in ((then, one), (otherwise, two)):
-                with branch:
-                    values = make()
-                    found.append((values, builder.block))
-        return merged(builder, found)
 
     def chosen(
         self, builder: Any, condition: Any, make: Callable[[], Vectors], values: Vectors
@@ -302,10 +285,7 @@ class ColumnEmitter:
         for i, (kind, reach) in enumerate(self.sweep.inputs):
             if reach not in (EVERYWHERE, BY_COLUMN):
                 at = self.address(place, i, row, reach, 0)
-                value = builder.load(builder.inttoptr(at, stored_type(kind).as_pointer()))
-                if kind == "bool":
-                    value = builder.icmp_unsigned("!=", value, value.type(0))
-                shared[i] = splat(builder, value, self.lanes)
+                shared[i] = splat(builder, elements_at(builder, at, kind), self.lanes)
         outputs: list[Vectors] = []
         mask = None
         for u in range(unroll):
@@ -315,21 +295,8 @@ class ColumnEmitter:
                     xs.append(shared[i])
                     continue
                 at = self.address(place, i, row, reach, u)
-                pointer = builder.inttoptr(at, self.wide(stored_type(kind)).as_pointer())
-                value = builder.load(pointer)
-                value.align = width(kind) // 8
-                if kind == "bool":
-                    zero = ir.Constant(value.type, None if self.lanes else 0)
-                    value = builder.icmp_unsigned("!=", value, zero)
-                xs.append(value)
-            values: list[Any] = []
-            for step in program.steps:
-                args = [values[a] for a in step.args]
-                kinds = [program.steps[a].type for a in step.args]
-                if step.op == "input":
-                    values.append(xs[step.value])
-                else:
-                    values.append(one(builder, step, args, kinds, self.lanes))
+                xs.append(elements_at(builder, at, kind, self.lanes))
+            values = steps(builder, program, xs, self.lanes)
             outputs.append([values[place_of] for place_of in program.outputs])
             if rare:
                 assert program.rare is not None
@@ -406,12 +373,9 @@ class StripEmitter(ColumnEmitter):
         builder = self.builder
         count = len(self.sweep.inputs)
 
-        def read(pointer: Any, index: int) -> Any:
-            return builder.load(builder.gep(pointer, [ir.Constant(WORD, index)]))
-
-        columns, rows, begins = (read(dimensions, i) for i in range(3))
-        bases = [read(args, i) for i in range(count + len(self.kinds))]
-        row_steps = [read(steps, i) for i in range(count)]
+        columns, rows, begins = (word(builder, dimensions, i) for i in range(3))
+        bases = [word(builder, args, i) for i in range(count + len(self.kinds))]
+        row_steps = [word(builder, steps, i) for i in range(count)]
         begin = ZERO
         for lanes, unroll in ((self.lanes, self.unroll), (self.lanes, 1), (0, 1)):
             step = ir.Constant(WORD, max(lanes, 1) * unroll)
@@ -474,24 +438,13 @@ class StripEmitter(ColumnEmitter):
             return values
 
         condition = builder.icmp_signed("!=", begins, ZERO)
-        values = self.either(builder, condition, first, held)
+        values = either(builder, condition, first, held)
         start = builder.select(condition, ir.Constant(WORD, 1), ZERO)
         step = ir.Constant(WORD, 1)
         with counting(builder, start, place.rows, step, values) as (row, before, new):
             more = self.elements(place, program, row, unroll, rare)
             new += self.join(builder, before, more, unroll)
         return before
-
-
-def merged(builder: Any, found: list[tuple[Vectors, Any]]) -> Vectors:
-    """Values that come from one of several blocks."""
-    merged = []
-    for which, value in enumerate(found[0][0]):
-        phi = builder.phi(value.type)
-        for values, block in found:
-            phi.add_incoming(values[which], block)
-        merged.append(phi)
-    return merged
 
 
 def flat(vectors: list[Vectors]) -> Vectors:
@@ -502,20 +455,3 @@ def flat(vectors: list[Vectors]) -> Vectors:
 def unflat(values: Vectors, unroll: int) -> list[Vectors]:
     """The vectors of each output."""
     return [values[i : i + unroll] for i in range(0, len(values), unroll)]
-
-
-def join(builder: Any, name: str, kind: str, a: Any, b: Any) -> Any:
-    """Two accumulators as one, see native/reduce.hpp."""
-    floating = kind in FLOATS
-    if name == "sum":
-        return builder.fadd(a, b) if floating else builder.add(a, b)
-    if name == "prod":
-        return builder.fmul(a, b) if floating else builder.mul(a, b)
-    sign = ">=" if name == "max" else "<="
-    if floating:
-        first = builder.or_(builder.fcmp_ordered(sign, a, b), builder.fcmp_unordered("uno", a, a))
-    elif kind[0] == "i":
-        first = builder.icmp_signed(sign, a, b)
-    else:
-        first = builder.icmp_unsigned(sign, a, b)
-    return builder.select(first, a, b)

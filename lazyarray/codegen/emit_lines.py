@@ -14,14 +14,28 @@ where that was, and has lines of one block. As in emit_llvm.py an output may be 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
 from .dialect import FLOATS, width
-from .emit_columns import LANES, Vectors, join, merged
-from .emit_llvm import SYMBOL, WORD, ZERO, counting, one, splat, stored_type, value_type, wide
+from .emit_llvm import (
+    LANES,
+    WORD,
+    ZERO,
+    Vectors,
+    begun,
+    counting,
+    either,
+    elements_at,
+    join,
+    splat,
+    steps,
+    stored_type,
+    value_type,
+    wide,
+    word,
+)
 from .sweep import EVERYWHERE, Sweep, composed
 
 BLOCK = 1024  # elements of a block of the tree
@@ -31,15 +45,10 @@ POSITIONS = ("argmin", "argmax")
 
 def module_of(sweep: Sweep, vector: int) -> Any:
     """The LLVM module of a sweep over lines."""
-    module = ir.Module("lines")
-    pointers = WORD.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), (pointers, pointers, pointers, pointers))
-    function = ir.Function(module, kind, SYMBOL)
-    function.attributes.add("nounwind")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    LineEmitter(builder, sweep, vector).emit(*function.args[:3])
+    builder, args = begun("lines")
+    LineEmitter(builder, sweep, vector).emit(*args[:3])
     builder.ret_void()
-    return module
+    return builder.module
 
 
 class LineEmitter:
@@ -70,13 +79,10 @@ class LineEmitter:
         """All of it."""
         builder = self.builder
 
-        def read(pointer: Any, index: int) -> Any:
-            return builder.load(builder.gep(pointer, [ir.Constant(WORD, index)]))
-
-        lines, length = read(dimensions, 0), read(dimensions, 1)
+        lines, length = word(builder, dimensions, 0), word(builder, dimensions, 1)
         operands = self.count + len(self.kinds)
-        bases = [read(args, i) for i in range(operands)]
-        line_steps = [read(steps, i) for i in range(operands)]
+        bases = [word(builder, args, i) for i in range(operands)]
+        line_steps = [word(builder, steps, i) for i in range(operands)]
         with counting(builder, ZERO, lines, ir.Constant(WORD, 1)) as (line, _, _):
             self.bases = [
                 builder.add(base, builder.mul(line, step))
@@ -84,11 +90,7 @@ class LineEmitter:
             ]
             for i, (kind, reach) in enumerate(self.sweep.inputs):
                 if reach != EVERYWHERE:
-                    at = builder.inttoptr(self.bases[i], stored_type(kind).as_pointer())
-                    value = builder.load(at)
-                    if kind == "bool":
-                        value = builder.icmp_unsigned("!=", value, value.type(0))
-                    self.shared[i] = value
+                    self.shared[i] = elements_at(builder, self.bases[i], kind)
             several = ir.Constant(WORD, BLOCK * TOGETHER)
             block = ir.Constant(WORD, BLOCK)
             whole = builder.sub(length, builder.srem(length, several))
@@ -152,23 +154,13 @@ class LineEmitter:
                         builder.store(x, at)
         if not rooms:
             return
-        totals = self.either(
+        totals = either(
+            builder,
             builder.icmp_signed(">=", size, step),
             lambda: self.folded([self.vector(r, p) for r in rooms for p in range(self.parts)]),
             lambda: self.folded_short(rooms, size),
         )
         self.store_totals(first, totals)
-
-    def either(self, condition: Any, one: Callable[[], Vectors], two: Callable[[], Vectors]) -> Any:
-        """The values of one or of the other."""
-        builder = self.builder
-        found = []
-        with builder.if_else(condition) as (then, otherwise):
-            for branch, make in ((then, one), (otherwise, two)):
-                with branch:
-                    values = make()
-                    found.append((values, builder.block))
-        return merged(builder, found)
 
     def vector(self, room: Any, number: int, store: Any = None) -> Any:
         """A vector of a room of lanes, read or written."""
@@ -307,24 +299,14 @@ class LineEmitter:
             if i in self.shared:
                 xs.append(splat(builder, self.shared[i], lanes))
                 continue
-            value = builder.load(self.place(i, kind, index, lanes))
-            value.align = width(kind) // 8
-            if kind == "bool":
-                value = builder.icmp_unsigned(
-                    "!=", value, ir.Constant(value.type, None if lanes else 0)
-                )
-            xs.append(value)
-        values: list[Any] = []
-        for step in self.program.steps:
-            args = [values[a] for a in step.args]
-            kinds = [self.program.steps[a].type for a in step.args]
-            known = step.op == "input"
-            values.append(xs[step.value] if known else one(builder, step, args, kinds, lanes))
+            xs.append(elements_at(builder, self.place(i, kind, index), kind, lanes))
+        values = steps(builder, self.program, xs, lanes)
         results = [values[place] for place in self.program.outputs]
         for i, (kind, value) in enumerate(zip(self.kinds, results[: self.stored], strict=False)):
             if kind == "bool":
                 value = builder.zext(value, wide(stored_type(kind), lanes))
-            at = self.place(self.count + i, kind, index, lanes)
+            at = self.place(self.count + i, kind, index)
+            at = builder.inttoptr(at, value.type.as_pointer())
             builder.store(value, at).align = width(kind) // 8
         planes: Vectors = []
         for plane, (root, kind) in enumerate(self.planes):
@@ -334,12 +316,11 @@ class LineEmitter:
                 planes.append(positions(builder, index, kind, lanes))
         return planes
 
-    def place(self, operand: int, kind: str, index: Any, lanes: int) -> Any:
-        """Where elements are."""
+    def place(self, operand: int, kind: str, index: Any) -> Any:
+        """The address of an element."""
         builder = self.builder
         at = builder.mul(index, ir.Constant(WORD, width(kind) // 8))
-        pointer = wide(stored_type(kind), lanes).as_pointer()
-        return builder.inttoptr(builder.add(self.bases[operand], at), pointer)
+        return builder.add(self.bases[operand], at)
 
 
 def ordered(found: Vectors, planes: int, parts: int) -> Vectors:

@@ -8,7 +8,7 @@ let the compiler move a read behind a write. No flag allows another rounding tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,10 @@ INTRINSICS = {
     "sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor", "ceil": "llvm.ceil",
     "trunc": "llvm.trunc", "rint": "llvm.rint", "fma": "llvm.fma",
 }  # fmt: skip
+LANES = 32  # of a block of the tree of a reduction, see native/reduce.hpp
+
+Vectors = list[Any]  # by output, then by vector
+
 BINARY = {
     "add": "add", "sub": "sub", "mul": "mul", "and": "and_", "or": "or_", "xor": "xor",
     "shl": "shl",
@@ -65,17 +69,21 @@ class Unlike(ir.values.MDValue):
         buf += ("distinct !{ ", ", ".join(names), " }\n")
 
 
-def module_of(sweep: Sweep) -> Any:
-    """The LLVM module of a sweep's loop."""
-    module = ir.Module("sweep")
+def begun(name: str) -> tuple[Any, Any]:
+    """Where the text of a loop begins, in a module of its own, and the loop's arguments."""
     pointers = WORD.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), (pointers, pointers, pointers, pointers))
-    function = ir.Function(module, kind, SYMBOL)
+    function = ir.Function(ir.Module(name), kind, SYMBOL)
     function.attributes.add("nounwind")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    LoopEmitter(builder, sweep).emit(composed(sweep), *function.args[:2])
+    return ir.IRBuilder(function.append_basic_block("entry")), function.args
+
+
+def module_of(sweep: Sweep) -> Any:
+    """The LLVM module of a sweep's loop."""
+    builder, args = begun("sweep")
+    LoopEmitter(builder, sweep).emit(composed(sweep), *args[:2])
     builder.ret_void()
-    return module
+    return builder.module
 
 
 class LoopEmitter:
@@ -260,13 +268,14 @@ class LoopEmitter:
         return builder.select(needed, room, source)
 
 
-def steps(builder: Any, program: Scalar, inputs: list[Any]) -> list[Any]:
-    """The values of a program's steps."""
+def steps(builder: Any, program: Scalar, inputs: list[Any], lanes: int = 0) -> list[Any]:
+    """The values of a program's steps: of elements, or of vectors with so many lanes."""
     values: list[Any] = []
     for step in program.steps:
         args = [values[a] for a in step.args]
         kinds = [program.steps[a].type for a in step.args]
-        values.append(inputs[step.value] if step.op == "input" else one(builder, step, args, kinds))
+        known = step.op == "input"
+        values.append(inputs[step.value] if known else one(builder, step, args, kinds, lanes))
     return values
 
 
@@ -370,3 +379,65 @@ def splat(builder: Any, value: Any, lanes: int) -> Any:
     first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     return builder.shuffle_vector(first, empty, mask)
+
+
+# ---- what loops that reduce have in common
+
+
+def word(builder: Any, pointer: Any, index: int) -> Any:
+    """A loop's operand, dimension or step."""
+    return builder.load(builder.gep(pointer, [ir.Constant(WORD, index)]))
+
+
+def elements_at(builder: Any, at: Any, kind: str, lanes: int = 0) -> Any:
+    """The elements of a vector, or one, from their address."""
+    value = builder.load(builder.inttoptr(at, wide(stored_type(kind), lanes).as_pointer()))
+    if lanes:
+        value.align = width(kind) // 8
+    if kind != "bool":
+        return value
+    return builder.icmp_unsigned("!=", value, ir.Constant(value.type, None if lanes else 0))
+
+
+def either(
+    builder: Any, condition: Any, one: Callable[[], Vectors], two: Callable[[], Vectors]
+) -> Vectors:
+    """The values of one or of the other."""
+    found = []
+    with builder.if_else(condition) as (then, otherwise):
+        for branch, make in ((then, one), (otherwise, two)):
+            with branch:
+                values = make()
+                found.append((values, builder.block))
+    return merged(builder, found)
+
+
+def merged(builder: Any, found: list[tuple[Vectors, Any]]) -> Vectors:
+    """Values that come from one of several blocks."""
+    merged = []
+    for which, value in enumerate(found[0][0]):
+        phi = builder.phi(value.type)
+        for values, block in found:
+            phi.add_incoming(values[which], block)
+        merged.append(phi)
+    return merged
+
+
+def join(builder: Any, name: str, kind: str, a: Any, b: Any) -> Any:
+    """Two accumulators as one, see native/reduce.hpp."""
+    floating = kind in FLOATS
+    if name == "sum":
+        return builder.fadd(a, b) if floating else builder.add(a, b)
+    if name == "prod":
+        return builder.fmul(a, b) if floating else builder.mul(a, b)
+    sign = ">=" if name in ("max", "fmax") else "<="
+    if floating:
+        odd = b if name in ("fmin", "fmax") else a  # which NaN gives way, or is kept
+        first = builder.or_(
+            builder.fcmp_ordered(sign, a, b), builder.fcmp_unordered("uno", odd, odd)
+        )
+    elif kind[0] == "i":
+        first = builder.icmp_signed(sign, a, b)
+    else:
+        first = builder.icmp_unsigned(sign, a, b)
+    return builder.select(first, a, b)

@@ -33,6 +33,7 @@ class Format:
     log10e_lo: float
     log10_2: float
     log10_2_lo: float
+    third: tuple[float, float]  # 1/3
     half_pi: tuple[float, float, float]
     far: float  # up to here half_pi reduces arguments exactly enough
 
@@ -68,6 +69,7 @@ SINGLE = Format(
     hexadecimal("0x1.715476p+0"), hexadecimal("0x1.4ae0cp-26"),
     hexadecimal("0x1.bcb7b2p-2"), hexadecimal("-0x1.5b235ep-27"),
     hexadecimal("0x1.344136p-2"), hexadecimal("-0x1.ec10cp-27"),
+    (hexadecimal("0x1.555556p-2"), hexadecimal("-0x1.555556p-27")),
     (hexadecimal("0x1.921fb6p+0"), hexadecimal("-0x1.777a5cp-25"), hexadecimal("-0x1.ee59dap-50")),
     2.0**17,
 )  # fmt: skip
@@ -77,6 +79,7 @@ DOUBLE = Format(
     hexadecimal("0x1.71547652b82fep+0"), hexadecimal("0x1.777d0ffda0d24p-56"),
     hexadecimal("0x1.bcb7b1526e50ep-2"), hexadecimal("0x1.95355baaafad3p-57"),
     hexadecimal("0x1.34413509f79ffp-2"), hexadecimal("-0x1.9dc1da994fd21p-59"),
+    (hexadecimal("0x1.5555555555555p-2"), hexadecimal("0x1.5555555555555p-56")),
     (hexadecimal("0x1.921fb54442d18p+0"), hexadecimal("0x1.1a62633145c07p-54"),
      hexadecimal("-0x1.f1976b7ed8fbcp-110")),
     2.0**25,
@@ -106,13 +109,23 @@ def paired(short: Callable[[Format, Value], Short], full: Body) -> Maker:
     return make
 
 
+PAIRS = 7  # coefficients from which on a polynomial is evaluated by pairs
+
+
 def polynomial(name: str, x: Value) -> Value:
-    """The polynomial of this name in `x`, by Horner's rule."""
-    *rest, last = TABLE[name, x.type]
-    y = x.literal(last)
-    for coefficient in reversed(rest):
-        y = fma(y, x, coefficient)
-    return y
+    """The polynomial of this name in `x`: by Horner's rule, or a long one in half as many steps."""
+    first, *rest = TABLE[name, x.type]
+    step, power = 1, x
+    if x.type == "float64" and len(rest) >= PAIRS - 1:
+        step, power = 2, x * x
+    y: Value | None = None
+    for at in reversed(range(0, len(rest), step)):
+        term = x.literal(rest[at])
+        if step == 2 and at + 1 < len(rest):
+            term = fma(x.literal(rest[at + 1]), x, term)
+        y = term if y is None else fma(y, power, term)
+    assert y is not None
+    return fma(y, x, first)
 
 
 # ---- comparisons
@@ -224,9 +237,3 @@ def added(a: Value, b: Value) -> Sum:
     """``a + b``, where `a` is not the smaller one."""
     whole = a + b
     return whole, (a - whole) + b
-
-
-def times(a: Sum, b: Sum) -> Sum:
-    """A product of two sums."""
-    whole = a[0] * b[0]
-    return whole, fma(a[0], b[1], fma(a[1], b[0], fma(a[0], b[0], -whole)))

@@ -6,15 +6,13 @@ from collections.abc import Callable
 
 from .dialect import Scalar, Value, fma, program, rounding, select, sqrt
 from .formats import (
-    DOUBLE,
+    FORMATS,
     INF,
-    SINGLE,
     Format,
     Short,
     Sum,
     added,
     at_most,
-    hexadecimal,
     keep_nan,
     lowered,
     negative,
@@ -26,7 +24,6 @@ from .formats import (
     power_of_two,
     raised,
     scaled,
-    times,
     usual,
     with_sign,
 )
@@ -49,7 +46,7 @@ def power_ends(
     nothing = regular & negative(f, x) & ~whole & finite
     given = regular & finite & ~nothing
     product = logarithm(base, limited)
-    z = power(select(given, product[0], 0.0), product[1])
+    z = power(select(given, product[0], 0.0), select(given, product[1], 0.0))
     ends = select(product[0] > 0, INF, select(product[0] < 0, z.literal(0.0), 1.0))
     z = select(given, z, ends)
     # Whatever raises a flag here stands outside of the select that wants it.
@@ -65,99 +62,71 @@ def power_ends(
     return select((y == 0) | (x == 1), 1.0, z)
 
 
-def single_product(e: Value, m: Value, y: Value) -> Value:
-    """The logarithm to base 2 of the number with these parts, times `y`: in double precision.
-
-    There its error, times `y`, stays below a float's half ulp.
-    """
-    m, e = m.convert("float64"), (e * SINGLE.unit).convert("float64")
-    return fma(polynomial("log2_wide", m), m, e) * y.convert("float64")
-
-
-def single_exp2(z: Value) -> Value:
-    """``2**z`` in double precision, for float32."""
-    k = z + (DOUBLE.shifter + DOUBLE.bias)
-    r = z - (k - (DOUBLE.shifter + DOUBLE.bias))
-    return polynomial("exp2_wide", r) * power_of_two(DOUBLE, k.bits("uint64"))
-
-
-def power_single(x: Value, y: Value) -> Short:
-    """``x**y`` in float32, of numbers that are not rare."""
-    z = single_product(*parts(SINGLE, x), y)
-    rare = ~(usual(SINGLE, x) & at_most(DOUBLE, abs(z), 125.0))
-    return single_exp2(z).convert("float32"), rare
-
-
-def power_single_any(x: Value, y: Value) -> Value:
-    """``x**y`` of any numbers in float32."""
-
-    def product(t: Value, y: Value) -> Sum:
-        z = single_product(*parts_any(SINGLE, t), y)
-        return z, z
-
-    def power(z: Value, _: Value) -> Value:
-        z = lowered(DOUBLE, raised(DOUBLE, z, -200.0), 200.0)
-        return single_exp2(z).convert("float32")
-
-    return power_ends(SINGLE, x, y, product, power)
-
-
-SQRT_HALF = DOUBLE.pattern(0.5**0.5)  # |s| below is smallest from here to its double
-
-
-def log2_sum(e: Value, m: Value) -> Sum:
-    """The logarithm to base 2 of the number with these parts; relative error near 2**-64."""
+def log2_sum(f: Format, e: Value, m: Value) -> Sum:
+    """The logarithm to base 2 of the number with these parts; relative error near 2**-32 or -64."""
     # log(1 + m) = 2 * atanh(s) for s = m / (2 + m).
     inverse = 1.0 / (m + 2.0)
-    head = m * inverse
-    twice = head + head
-    s = head, fma(-head, m, m - twice) * inverse  # m - twice is exact
-    square = head * head
-    u = square, fma(twice, s[1], fma(head, head, -square))
-    third, third_lo = 1 / 3, hexadecimal("0x1.5555555555555p-56")
-    rest = polynomial("atanh", square)
-    w = fma(square, rest, third)
-    z = times(s, times(u, (w, fma(square, rest, third - w) + third_lo)))
-    half, lost = added(head, z[0])
-    two_log2e = m.literal(2 * DOUBLE.log2e), m.literal(2 * DOUBLE.log2e_lo)
-    y = times((half, lost + (z[1] + s[1])), two_log2e)
-    whole, lost = added(e, y[0])
-    return whole, lost + y[1]
+    s = m * inverse
+    s_lo = fma(-s, m, fma(s, -2.0, m)) * inverse  # the first of the two is exact
+    # p = 2/log(2) * s
+    p = s * (2 * f.log2e)
+    p_lo = fma(s_lo, 2 * f.log2e, fma(s, 2 * f.log2e_lo, fma(s, 2 * f.log2e, -p)))
+    # p + p * s**2 * w, the sum's tail first, so that its steps run beside those of s
+    u = s * s
+    u_lo = fma(s + s, s_lo, fma(s, s, -u))
+    third, third_lo = f.third
+    rest = polynomial("atanh", u)
+    w = fma(u, rest, third)
+    w_lo = fma(u, rest, third - w) + third_lo
+    q = p * u
+    q_lo = fma(p_lo, u, fma(p, u_lo, fma(p, u, -q)))
+    pg = q * w
+    pg_lo = fma(q_lo, w, fma(q, w_lo, fma(q, w, -pg)))
+    y, lost = added(p, pg)
+    lost = lost + (pg_lo + p_lo)
+    whole, y_lo = added(e * f.unit, y)
+    return whole, y_lo + lost
 
 
-def double_product(e: Value, m: Value, y: Value) -> Sum:
+def logarithm_times(f: Format, e: Value, m: Value, y: Value) -> Sum:
     """The logarithm to base 2 of the number with these parts, times `y`."""
-    whole, lost = log2_sum(e, m)
+    whole, lost = log2_sum(f, e, m)
     product = y * whole
     return product, fma(y, lost, fma(y, whole, -product))
 
 
-def power_double(x: Value, y: Value) -> Short:
-    """``x**y`` in float64, of numbers that are not rare."""
-    f = DOUBLE
-    product, rest = double_product(*parts(f, x, SQRT_HALF), y)
-    k = product + (f.shifter + f.bias)
-    r = (product - (k - (f.shifter + f.bias))) + rest
-    z = fma(polynomial("exp2", r), r, 1.0) * power_of_two(f, k.bits(f.bits))
-    return z, ~(usual(f, x) & at_most(f, abs(product), 1020.0))
+def exp2_steps(f: Format, product: Value, rest: Value, bias: int) -> tuple[Value, Value]:
+    """2 to the power of the fraction of a sum, and bits that end in its whole part + bias."""
+    k = product + (f.shifter + bias)
+    r = (product - (k - (f.shifter + bias))) + rest
+    return fma(polynomial("exp2", r), r, 1.0), k.bits(f.bits)
 
 
-def power_double_any(x: Value, y: Value) -> Value:
-    """``x**y`` of any numbers in float64."""
-    f = DOUBLE
+def power_short(f: Format, x: Value, y: Value) -> Short:
+    """``x**y`` of numbers that are not rare."""
+    product, rest = logarithm_times(f, *parts(f, x, f.pattern(0.5**0.5)), y)
+    z, k = exp2_steps(f, product, rest, f.bias)
+    return z * power_of_two(f, k), ~(usual(f, x) & at_most(f, abs(product), f.bias - 3.0))
 
-    def power(product: Value, rest: Value) -> Value:
-        rest = select(at_most(f, abs(product), 1100.0), rest, 0.0)
-        product = lowered(f, raised(f, product, -1100.0), 1100.0)
-        k = product + (f.shifter + 2 * f.bias)
-        r = (product - (k - (f.shifter + 2 * f.bias))) + rest
-        return scaled(f, fma(polynomial("exp2", r), r, 1.0), k.bits(f.bits))
 
-    return power_ends(f, x, y, lambda t, y: double_product(*parts_any(f, t, SQRT_HALF), y), power)
+def power_any(f: Format, x: Value, y: Value) -> Value:
+    """``x**y`` of any numbers."""
+    limit = f.bias + f.mantissa + 25.0
+
+    def logarithm(t: Value, y: Value) -> Sum:
+        return logarithm_times(f, *parts_any(f, t, f.pattern(0.5**0.5)), y)
+
+    def exponential(product: Value, rest: Value) -> Value:
+        rest = select(at_most(f, abs(product), limit), rest, 0.0)
+        product = lowered(f, raised(f, product, -limit), limit)
+        return scaled(f, *exp2_steps(f, product, rest, 2 * f.bias))
+
+    return power_ends(f, x, y, logarithm, exponential)
 
 
 def power(name: str, kind: str) -> Scalar:
     """The program of a power."""
-    if kind == "float64":
-        return program(name, (kind, kind), power_double, power_double_any)
-    return program(name, (kind, kind), power_single, power_single_any)
+    f = FORMATS[kind]
+    return program(
+        name, (kind, kind), lambda x, y: power_short(f, x, y), lambda x, y: power_any(f, x, y)
+    )

@@ -135,10 +135,11 @@ def expit(f: Format, x: Value) -> Value:
 def beyond(f: Format, x: Value) -> Value:
     """The logarithm of what is not positive and finite."""
     # The square root is NaN or infinity and raises what it should, so does the division: no select
-    # may depend on the other's condition, or compilers compute what is not selected.
+    # may depend on the other's condition, or compilers compute what is not selected; nor may one
+    # compare for equality with infinity, or they compare numbers, which finds fault with NaN.
     t = abs(x)
     pole = -1.0 / select(x == 0, t, t + 1.0)
-    return select(pole.bits(f.bits) == f.sign | f.pattern(INF), pole, sqrt(x))
+    return select(pole.bits(f.bits) >= f.sign | f.pattern(INF), pole, sqrt(x))
 
 
 def logarithm(body: Callable[[Format, Value, Value], Value]) -> Pair:
@@ -229,14 +230,16 @@ def hyperbolic(body: Body, odd: bool) -> Pair:
 def tanh(f: Format, x: Value) -> Value:
     """The hyperbolic tangent."""
     if f is SINGLE:
+        # t + t * (t**2 / p(t**2)), or 1 + 1 * (1**2 / (-exp(2*t)/2 - 1/2)).
         t = lowered(f, abs(x), 10.0)
-        u = t * t
-        low = fma(t * u, polynomial("tanh", u), t)
-        k = fma(t, 2 * f.log2e, f.shifter + f.bias)
-        r = fma(k - (f.shifter + f.bias), -0.5 * f.ln2, t)
+        least = lowered(f, abs(x), 1.0)
+        square = least * least
+        k = fma(t, 2 * f.log2e, f.shifter + f.bias - 1)
+        r = fma(k - (f.shifter + f.bias - 1), -0.5 * f.ln2, t)
         e = fma(fma(polynomial("exp_twice", r), r, 2.0), r, 1.0)
-        high = 1.0 - 2.0 / fma(e, power_of_two(f, k.bits(f.bits)), 1.0)
-        y = select(at_most(f, t, 1.0), low, high)
+        under = fma(e, -power_of_two(f, k.bits(f.bits)), -0.5)
+        w = square / select(at_most(f, t, 1.0), polynomial("tanh", square), under)
+        y = fma(least, w, least)
     else:
         # e / (e + 2) for e = exp(2*t) - 1, as a sum; corrected by what the quotient leaves over.
         t = lowered(f, abs(x), 20.0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .dialect import Scalar, Step, Trace, Value, pruned
+from .dialect import FLOATS, Scalar, Step, Trace, Value, pruned
 from .operations import lookup
 
 
@@ -51,6 +51,26 @@ class Sweep:
     def types(self) -> tuple[str, ...]:
         """The element types of inputs and outputs, in the order of the loop's operands."""
         return (*(kind for kind, _ in self.inputs), *(self.type_of(v) for v in self.outputs))
+
+
+# What raises the same flags in a vector, for what is left of one, and moved out of a loop. From
+# tests of bits compilers make comparisons of numbers, which find fault with NaN.
+PLAIN = {
+    "input", "const", "add", "sub", "mul", "div", "neg", "sqrt", "abs", "fma", "floor", "ceil",
+    "trunc", "rint",
+}  # fmt: skip
+
+
+def keeps_flags(sweep: Sweep) -> bool:
+    """Whether its loop raises the floating-point flags that its operations raise one by one."""
+    for statement in sweep.statements:
+        scalar = lookup(statement.name, statement.types)
+        if scalar is None or any(
+            step.op not in PLAIN and not (step.op == "convert" and step.type in FLOATS)
+            for step in scalar.steps
+        ):
+            return False
+    return True
 
 
 # ---- from sweeps to programs

@@ -1,5 +1,5 @@
-// Searching in a sorted row, counting into bins, and picking by a mask. Counts are integers: sums of parts are exact,
-// however the work is divided.
+// Searching in a sorted row, counting and summing into bins, and picking by a mask. Counts are integers: sums of parts are
+// exact, however the work is divided. Sums into bins are made of parts that depend on the extents alone.
 #pragma once
 #include <vector>
 
@@ -12,6 +12,7 @@ constexpr Py_ssize_t kMaskChunk = 65536;   // elements of a mask whose true ones
 constexpr Py_ssize_t kTables = 16;         // of counters at most, one for each part of the elements
 constexpr Py_ssize_t kFewBins = 1024;      // four counters for each of them fit the L1 cache
 constexpr Py_ssize_t kBinGrain = 4096;     // bins that one unit adds up
+constexpr Py_ssize_t kSparse = 16;         // elements of a mask for each true one: then zeros are passed over by words
 constexpr Py_ssize_t kSearches = 32;       // side by side: their cache misses overlap
 
 template <class P> Made made_of(KernelRun run, const P& params, Py_ssize_t extent, Py_ssize_t grain) {
@@ -169,12 +170,48 @@ template <class T> struct CountBetween {
         return 0;
     }
 };
-template <int kOut> int add_tables(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+// args: x (n), weights (n), out (bins), scratch. A table of sums for each part; where they are few, four of them take turns,
+// so that elements of one bin that follow each other do not wait for each other.
+template <class T, class W> int run_sum_bins(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
     const auto& p = *static_cast<const CountParams*>(params);
-    int64_t* out = (int64_t*)args[kOut];
-    std::memcpy(out + begin, p.table(args[kOut + 1], 0) + begin, (size_t)(end - begin) * 8);
+    const T* x = (const T*)args[0];
+    const W* w = (const W*)args[1];
+    auto bin = [&](Py_ssize_t i) __attribute__((always_inline)) {
+        if constexpr (is_bool<T>) return (size_t)(x[i].v != 0);
+        else return (size_t)x[i];
+    };
+    for (Py_ssize_t t = begin; t < end; t++) {
+        Py_ssize_t lo = t * p.part, hi = std::min(lo + p.part, p.n), i = lo;
+        double* sums = (double*)p.table(args[3], t);
+        if (p.bins > kFewBins) {
+            std::fill_n(sums, p.bins, 0.0);
+            for (; i < hi; i++) {
+                if (bin(i) >= (size_t)p.bins) return kOutsideBins;
+                sums[bin(i)] += (double)w[i];
+            }
+            continue;
+        }
+        double turns[4][kFewBins];
+        for (auto& turn : turns) std::fill_n(turn, p.bins, 0.0);
+        for (; i + 4 <= hi; i += 4)
+            for (int k = 0; k < 4; k++) {
+                if (bin(i + k) >= (size_t)p.bins) return kOutsideBins;
+                turns[k][bin(i + k)] += (double)w[i + k];
+            }
+        for (; i < hi; i++) {
+            if (bin(i) >= (size_t)p.bins) return kOutsideBins;
+            turns[0][bin(i)] += (double)w[i];
+        }
+        for (Py_ssize_t b = 0; b < p.bins; b++) sums[b] = (turns[0][b] + turns[1][b]) + (turns[2][b] + turns[3][b]);
+    }
+    return 0;
+}
+template <int kOut, class Cell> int add_tables(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    const auto& p = *static_cast<const CountParams*>(params);
+    Cell* out = (Cell*)args[kOut];
+    std::memcpy((void*)(out + begin), p.table(args[kOut + 1], 0) + begin, (size_t)(end - begin) * 8);
     for (Py_ssize_t t = 1; t < p.tables; t++) {
-        const int64_t* table = p.table(args[kOut + 1], t);
+        const Cell* table = (const Cell*)p.table(args[kOut + 1], t);
         for (Py_ssize_t b = begin; b < end; b++) out[b] += table[b];
     }
     return 0;
@@ -186,7 +223,18 @@ inline Made make_count_bins(int stage, int type, Py_ssize_t n, Py_ssize_t bins) 
         if constexpr (std::is_integral_v<T> || is_bool<T>) return plain_kernel<CountBins<T>>();
         else return nullptr;
     });
-    Made made = stage ? made_of(add_tables<1>, p, bins, kBinGrain) : made_of(run, p, p.tables, 1);
+    Made made = stage ? made_of(add_tables<1, int64_t>, p, bins, kBinGrain) : made_of(run, p, p.tables, 1);
+    made.scratch_bytes = p.tables * bins * 8;
+    return made;
+}
+inline Made make_sum_bins(int stage, int type, bool wide, Py_ssize_t n, Py_ssize_t bins) {
+    CountParams p = count_params(n, bins);
+    KernelRun run = with_type(type, [wide](auto x) -> KernelRun {
+        using T = decltype(x);
+        if constexpr (std::is_integral_v<T> || is_bool<T>) return wide ? run_sum_bins<T, double> : run_sum_bins<T, float>;
+        else return nullptr;
+    });
+    Made made = stage ? made_of(add_tables<2, double>, p, bins, kBinGrain) : made_of(run, p, p.tables, 1);
     made.scratch_bytes = p.tables * bins * 8;
     return made;
 }
@@ -197,7 +245,7 @@ inline Made make_count_between(int stage, int type, Py_ssize_t n, Py_ssize_t bin
         if constexpr (is_complex<T>::value) return nullptr;
         else return plain_kernel<CountBetween<T>>();
     });
-    Made made = stage ? made_of(add_tables<2>, p, bins, kBinGrain) : made_of(run, p, p.tables, 1);
+    Made made = stage ? made_of(add_tables<2, int64_t>, p, bins, kBinGrain) : made_of(run, p, p.tables, 1);
     made.scratch_bytes = p.tables * bins * 8;
     return made;
 }
@@ -240,8 +288,22 @@ LA_INLINE void each_true(const MaskParams& p, const uint8_t* mask, const int64_t
                          Py_ssize_t end, Pick pick) {
     Py_ssize_t at = MaskParams::before(counts, begin);
     for (Py_ssize_t c = begin; c < end; c++) {
-        Py_ssize_t stop = at + counts[c];
-        for (Py_ssize_t i = c * kMaskChunk; at < stop; i++) {
+        Py_ssize_t stop = at + counts[c], i = c * kMaskChunk;
+        if (counts[c] < kMaskChunk / kSparse) {  // most words are zero, and are passed over
+            while (at < stop) {
+                if (uint64_t word = 0; i + 8 <= p.n) {
+                    std::memcpy(&word, mask + i, 8);
+                    if (!word) {
+                        i += 8;
+                        continue;
+                    }
+                }
+                for (Py_ssize_t last = std::min(i + 8, p.n); i < last; i++)
+                    if (mask[i]) pick(i, at++);
+            }
+            continue;
+        }
+        for (; at < stop; i++) {
             pick(i, at);
             at += mask[i] != 0;
         }

@@ -67,9 +67,15 @@ protected:
     void find_conflicts();
     void choose_tile();
     void lay_out(const std::vector<Py_ssize_t>& registers, Py_ssize_t least = 256);
+    // One run's state: where operands lie; scalars in their registers, for at most so many elements at once; both.
+    void attach(Frame& f, char* state, char* memory, char** args) const;
+    void fill(Frame& f, Py_ssize_t most) const;
     void start(Frame& f, char* memory, char** args, Py_ssize_t most) const;
     void block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
+    void compute(Frame& f, Py_ssize_t count) const;
     void flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const;
+    bool goes_by_lines() const;
+    bool lines(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const;
     void tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const;
     bool copies() const { return steps_.empty() && in_.size() == 1 && out_.size() == 1 && in_[0].kind != kIndex; }
     char* place_input(Frame& f, size_t i, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const;
@@ -84,6 +90,7 @@ protected:
     std::vector<Py_ssize_t> value_offset_;
     std::vector<Conflict> conflicts_;
     Py_ssize_t block_ = 256, cut_ = 0;
+    bool lines_ = false;  // all that is not contiguous throughout consists of rows of `cut_` elements
     Py_ssize_t rows_ = 0, columns_ = 0, tile_rows_ = 0;  // of the transposed operands; 0: none
     Py_ssize_t state_bytes_ = 0, scratch_bytes_ = 0;
 };
@@ -222,6 +229,7 @@ inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers, Py_ss
         for (int a = step.first; a < step.first + step.count; a++)
             arguments_[a].step = registers[value_register_[arguments_[a].value]];
     scratch_bytes_ = at;
+    lines_ = !steps_.empty() && goes_by_lines();
     grain = columns_ && columns_ <= 65536 ? columns_ * tile_rows_ : block_;
 }
 
@@ -288,10 +296,7 @@ inline void Elementwise::place_output(Frame& f, size_t o, Py_ssize_t lo, Py_ssiz
     f.at[op.value] = at ? at : f.memory + op.offset;
 }
 
-// One block, [lo, lo + count); `row` is its row in the current tile, or -1.
-inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const {
-    for (size_t i = 0; i < in_.size(); i++) f.at[in_[i].value] = place_input(f, i, lo, count, row);
-    for (size_t o = 0; o < out_.size(); o++) place_output(f, o, lo, count, row);
+inline void Elementwise::compute(Frame& f, Py_ssize_t count) const {
     for (const Step& step : steps_) {
         char* args[kOperands];
         Py_ssize_t strides[kOperands];
@@ -301,6 +306,13 @@ inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssi
         }
         step.fn(args, &count, strides, step.data);
     }
+}
+
+// One block, [lo, lo + count); `row` is its row in the current tile, or -1.
+inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssize_t row) const {
+    for (size_t i = 0; i < in_.size(); i++) f.at[in_[i].value] = place_input(f, i, lo, count, row);
+    for (size_t o = 0; o < out_.size(); o++) place_output(f, o, lo, count, row);
+    compute(f, count);
     for (size_t o = 0; o < out_.size(); o++) {
         const Operand& op = out_[o];
         if (f.out_direct[o]) continue;
@@ -312,7 +324,42 @@ inline void Elementwise::block(Frame& f, Py_ssize_t lo, Py_ssize_t count, Py_ssi
     }
 }
 
+inline bool Elementwise::goes_by_lines() const {
+    auto fits = [&](const Operand& op) {
+        if (op.kind == kScalar || op.kind == kContiguous) return true;
+        if (op.kind != kStrided || op.axes.back().extent != cut_ || op.axes.back().stride != op.itemsize) return false;
+        for (const Axis& axis : op.axes)
+            if ((uintptr_t)axis.stride & op.unaligned) return false;
+        return true;
+    };
+    auto written = [&](const Operand& op) { return op.direct_writer && op.kind != kScalar && fits(op); };
+    return cut_ && cut_ <= block_ && std::all_of(in_.begin(), in_.end(), fits) &&
+           std::all_of(out_.begin(), out_.end(), written);
+}
+
+// Row by row, each operand where it lies: what `block` finds out for any block is known. False where one is misaligned.
+inline bool Elementwise::lines(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
+    for (size_t i = 0; i < in_.size(); i++)
+        if (!f.in_direct[i]) return false;
+    for (const Operand& op : out_)
+        if ((uintptr_t)f.args[op.arg] & op.unaligned) return false;
+    auto place = [&](const Operand& op, Py_ssize_t row, Py_ssize_t first) {
+        if (op.kind == kScalar) return;
+        Py_ssize_t offset = op.kind == kContiguous ? row * cut_ * op.itemsize : row_offset(op, row);
+        f.at[op.value] = f.args[op.arg] + offset + first * op.itemsize;
+    };
+    for (Py_ssize_t row = lo / cut_, first = lo % cut_; lo < hi; row++, first = 0) {
+        Py_ssize_t count = std::min(cut_ - first, hi - lo);
+        for (const Operand& op : in_) place(op, row, first);
+        for (const Operand& op : out_) place(op, row, first);
+        compute(f, count);
+        lo += count;
+    }
+    return true;
+}
+
 inline void Elementwise::flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
+    if (lines_ && lines(f, lo, hi)) return;
     bool copy = copies();
     while (lo < hi) {
         Py_ssize_t next = std::min(lo + block_, hi);
@@ -362,22 +409,28 @@ inline void Elementwise::tile(Frame& f, Py_ssize_t lo, Py_ssize_t rows) const {
     }
 }
 
-// `most` is the most elements that a scalar is read for at once.
-inline void Elementwise::start(Frame& f, char* memory, char** args, Py_ssize_t most) const {
+inline void Elementwise::attach(Frame& f, char* state, char* memory, char** args) const {
     f.args = args;
     f.memory = memory;
-    f.at = (char**)f.memory;
+    f.at = (char**)state;
     f.in_direct = (uint8_t*)(f.at + value_register_.size());
     f.out_direct = f.in_direct + in_.size();
     for (size_t v = 0; v < value_offset_.size(); v++) f.at[v] = f.memory + value_offset_[v];
-    for (size_t i = 0; i < in_.size(); i++) {
-        const Operand& op = in_[i];
-        f.in_direct[i] = op.kind == kIndex || ((uintptr_t)args[op.arg] & op.unaligned) == 0;
-        if (op.kind == kScalar)
-            move_run(op.itemsize, f.memory + op.offset, op.itemsize, args[op.arg], 0, std::min(op.fill, most));
-    }
+    for (size_t i = 0; i < in_.size(); i++)
+        f.in_direct[i] = in_[i].kind == kIndex || ((uintptr_t)args[in_[i].arg] & in_[i].unaligned) == 0;
     for (const Conflict& c : conflicts_)
         if (args[out_[c.output].arg] == args[in_[c.input].arg]) f.in_direct[c.input] = 0;
+}
+
+inline void Elementwise::fill(Frame& f, Py_ssize_t most) const {
+    for (const Operand& op : in_)
+        if (op.kind == kScalar)
+            move_run(op.itemsize, f.memory + op.offset, op.itemsize, f.args[op.arg], 0, std::min(op.fill, most));
+}
+
+inline void Elementwise::start(Frame& f, char* memory, char** args, Py_ssize_t most) const {
+    attach(f, memory, memory, args);
+    fill(f, most);
 }
 
 inline int Elementwise::run(char** args, Py_ssize_t begin, Py_ssize_t end) const {

@@ -113,27 +113,30 @@ cdef void new_epoch() noexcept nogil:
 
 cdef bint sit(Waiter* waiter) noexcept nogil:
     """Helps, spins, sleeps. True when satisfied, False after a tick."""
+    cdef bint helped = False
     if load(&waiter.done):
         return True
     if waiter.frame == NULL and waiter.newest:
-        help(waiter)
-    if spin(&waiter.done, WAIT_SPIN):
+        helped = help(waiter)
+    if spin(&waiter.done, HELPED_SPIN if helped else WAIT_SPIN):
         return True
     waiter.parker.park(TICK)
     return load(&waiter.done) != 0
 
 
-cdef void help(Waiter* waiter) noexcept nogil:
-    """Takes turns of sleeping workers for native tasks that are older than what it waits for."""
+cdef bint help(Waiter* waiter) noexcept nogil:
+    """Takes turns of sleeping workers for native tasks that are older than what it waits for. Whether there were any."""
     cdef LaneState* lane = engine.cpu
     cdef FloatEnvironment floats
     cdef Wakes wakes
     cdef Task* task
+    cdef bint helped = False
     wakes.n = 0
     engine.lock.lock()
     if load(&waiter.done) == 0 and not engine.naive:
         task = take(lane, &wakes, True, waiter.newest)
-        if task != NULL:
+        helped = task != NULL
+        if helped:
             floats.enter()
             while task != NULL:
                 engine.lock.unlock()
@@ -147,6 +150,7 @@ cdef void help(Waiter* waiter) noexcept nogil:
                 nudge(lane, &wakes)
     engine.lock.unlock()
     wakes.send()
+    return helped
 
 
 cdef bint repeatable(Task* task) noexcept nogil:

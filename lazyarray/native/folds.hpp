@@ -202,7 +202,11 @@ template <class T> void choose_fold(int op, Fold& fold) {
     constexpr bool wide = !complex && sizeof(T) > 1;
     if constexpr (std::is_unsigned_v<T> || floating || complex) {
         if (op == kSum) return choose_tree<T, Add, (sizeof(T) > 1)>(fold);
-        if (op == kProd) return choose_tree<T, Multiply, false>(fold);
+        if (op == kProd) return choose_tree<T, Multiply, wide>(fold);
+    }
+    if constexpr (floating || complex) {
+        if (op == kFmin) return choose_tree<T, Known<false>, floating>(fold);
+        if (op == kFmax) return choose_tree<T, Known<true>, floating>(fold);
     }
     if constexpr (!is_bool<T> && !is_half<T>) {
         switch (op) {

@@ -272,7 +272,7 @@ template <class T> int run_gemm(const void* params, char** args, ptrdiff_t begin
 
 // A product in two stages, with the scratch region as the fourth operand: all of B is packed once, then read by every unit.
 constexpr ptrdiff_t STAGE_ROWS = 64;   // of B, in one unit of the first stage
-constexpr ptrdiff_t STRIP_ROWS = 252;  // of A, together in the second-level cache
+constexpr ptrdiff_t STRIP_ROWS = 126;  // of A, together in the second-level cache
 
 template <class T> int run_gemm_panels(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const GemmParams& g = *static_cast<const GemmParams*>(params);

@@ -25,10 +25,22 @@ cdef int write(Handle a, Node value, str op) except -1:
     if watching:
         touch(a)
     cdef Node node = a.storage.node, new
-    cdef tuple shape = a.shadow.shape
+    cdef tuple shape
     cdef bint whole
+    cdef Seen seen
     check_writeable(a, op)
+    if a.shadow is node.type.shadow:
+        if value.type is node.type and not a.storage.pins:
+            set_node(a.storage, value)
+            return written(a.storage.node)
+    else:
+        seen = seen_by(a)
+        if seen is not None and value.type is seen.type and not seen.covers and not a.storage.pins:
+            return write_seen(a, seen, value)
+    shape = a.shadow.shape
     value = fit(value, shape, a.shadow.dtype, op)
+    if value.type.device != node.type.device:
+        value = at_home(value, node.type.device, op)
     if a.storage.pins:
         return write_pinned(a, value)
     if a.shadow is node.type.shadow:
@@ -45,7 +57,11 @@ cdef int write(Handle a, Node value, str op) except -1:
                 (shape, a.shadow.strides, a.moving, whole, a.shadow.dtype), node.type, a.offset,
             )
         set_node(a.storage, new)
-    node = a.storage.node
+    return written(a.storage.node)
+
+
+cdef inline int written(Node node) except -1:
+    # What follows when a Storage has got a new value.
     if node.recorder is not None:
         if node.pinned:
             run_now(node)

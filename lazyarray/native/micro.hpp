@@ -316,7 +316,7 @@ inline void narrow(const float* from, Half* to, ptrdiff_t count) {
 #pragma GCC pop_options
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c,bmi,bmi2,prfchw,prefer-vector-width=512")
 namespace la::avx512 {
 constexpr char NAME[] = "avx512";
 constexpr bool FUSED = true;

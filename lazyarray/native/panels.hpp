@@ -5,19 +5,22 @@
 // results (its lines), and lines spread over the panel again. Between two steps that are not loops over elements, loops
 // run in pieces of a few thousand elements; what only one such run of loops knows takes a piece's memory. A compiled loop
 // over lines (codegen/emit_lines.py) takes the place of spreads, loops over elements and reductions behind them.
+// Elements may also be reduced across panels, each of a panel with those at its place in the others, while they are in
+// cache: a unit is a block of that tree then, and `finish` joins the blocks.
 #pragma once
 #include "driver.hpp"
 #include "folds.hpp"
 
 namespace la {
 
-enum StepKind { kElements, kLines, kFold, kSpread, kSwept };
+enum StepKind { kElements, kLines, kFold, kSpread, kSwept, kAcross };
 
 struct PanelStep {
     StepSpec step;
     StepKind kind = kElements;
     Fold fold;
     std::vector<Fold> folds;  // of a loop over lines: how its last outputs are reduced
+    int target = 0;           // of a reduction across panels: its place among their results
 };
 
 // Each of some values n times: args {values, to}, dimensions {values, n}.
@@ -60,15 +63,23 @@ public:
         for (const OperandSpec& spec : outputs) out_.push_back(operand(shape, spec, arg++));
         number_values(inputs, outputs, plain);
         find_conflicts();
+        args_ = arg;
         lay_out_batch(registers);
+        lay_out_across(steps);
     }
-    Py_ssize_t units() const { return outer_; }
+    Py_ssize_t units() const { return across_.empty() ? outer_ : block_count(); }
+    Py_ssize_t shared_bytes() const { return shared_; }
     Py_ssize_t grain_units() const {
+        if (!across_.empty()) return 1;
         return (std::max<Py_ssize_t>(kGrainElements / panel_, 1) + batch_ - 1) / batch_ * batch_;
     }
 
     int run(char** args, Py_ssize_t begin, Py_ssize_t end) const {
         if (begin >= end) return 0;
+        if (!across_.empty()) {
+            begin *= kBlock;
+            end = std::min(end * kBlock, outer_);
+        }
         char* memory = scratch(scratch_bytes_);
         if (!memory) return kNoMemory;
         Frame f;
@@ -77,12 +88,29 @@ public:
             if (repeats_[i])
                 gather(in_[i].axes, in_[i].itemsize, args[in_[i].arg], begin * panel_,
                        std::min(batch_, end - begin) * panel_, memory + in_[i].offset);
+        if (!across_.empty()) {
+            for (Py_ssize_t o = begin; o < end; o += kBlock) whole_block(f, o, std::min(kBlock, end - o));
+            return 0;
+        }
         for (Py_ssize_t o = begin; o < end; o += batch_) batch(f, o, std::min(batch_, end - o));
         return 0;
     }
 
+    int finish(char** args) const;
+
 private:
+    struct Across {
+        Fold fold;
+        int target;
+        Py_ssize_t lanes;           // in a unit's memory
+        Py_ssize_t partial, stack;  // in the shared scratch
+    };
+
+    Py_ssize_t block_count() const { return (outer_ + kBlock - 1) / kBlock; }
     void lay_out_batch(const std::vector<Py_ssize_t>& registers);
+    void lay_out_across(const std::vector<PanelStep>& steps);
+    void whole_block(Frame& f, Py_ssize_t first, Py_ssize_t rows) const;
+    void across(Frame& f, size_t s, Py_ssize_t o, Py_ssize_t panels) const;
     void batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const;
     void loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const;
     void fold(Frame& f, size_t s, Py_ssize_t panels) const;
@@ -100,6 +128,10 @@ private:
     Py_ssize_t blocks_ = 1;               // of a line
     std::vector<char> repeats_;  // by input: the same for every panel, and fetched once per run
     std::vector<char> local_;  // by value: takes a piece's memory, in its register or filled once per run
+    std::vector<Across> across_;
+    std::vector<int> across_of_;  // by step
+    int args_ = 0;                // operands without the results of reductions across panels
+    Py_ssize_t shared_ = 0;
 };
 
 inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
@@ -191,6 +223,22 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
     for (Py_ssize_t blocks = red_ / kBlock; blocks; blocks /= 2) depth++;
     fold_offset_ = reserve(most * (inner_ == 1 ? results : results + (kLanes + depth) * inner_) + 64 * kOperands);
     scratch_bytes_ = at;
+}
+
+// Behind all else in a unit's memory: the lanes of what is reduced across panels.
+inline void Panels::lay_out_across(const std::vector<PanelStep>& steps) {
+    Py_ssize_t depth = 3;
+    for (Py_ssize_t blocks = block_count(); blocks; blocks /= 2) depth++;
+    across_of_.assign(steps.size(), -1);
+    for (size_t s = 0; s < steps.size(); s++) {
+        if (kinds_[s] != kAcross) continue;
+        Py_ssize_t row = panel_ * folds_[s].size;
+        Across each{folds_[s], steps[s].target, scratch_bytes_, shared_, shared_ + padded(block_count() * row)};
+        scratch_bytes_ += padded(kLanes * row);
+        shared_ = each.stack + padded(depth * row);
+        across_of_[s] = (int)across_.size();
+        across_.push_back(each);
+    }
 }
 
 inline void Panels::loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const {
@@ -289,6 +337,49 @@ inline void Panels::spread(Frame& f, size_t s, Py_ssize_t panels) const {
             std::memcpy(to, from + p * inner_ * size, (size_t)(inner_ * size));
 }
 
+// Some panels into the lanes of their elements: panel `o` belongs to lane o % kLanes.
+inline void Panels::across(Frame& f, size_t s, Py_ssize_t o, Py_ssize_t panels) const {
+    const Across& each = across_[across_of_[s]];
+    const char* x = at(f, s, 0);
+    Py_ssize_t row = o % kBlock;
+    for (Py_ssize_t k = 0; k < panels;) {
+        Py_ssize_t n = std::min(kLanes - (row + k) % kLanes, panels - k);
+        take_rows_in(each.fold, f.memory + each.lanes, x + k * panel_ * each.fold.size, row + k, n, panel_);
+        k += n;
+    }
+}
+
+// Panels [first, first + rows), a block of the tree across them.
+inline void Panels::whole_block(Frame& f, Py_ssize_t first, Py_ssize_t rows) const {
+    if (batch_ == 1) {
+        // Lane by lane: the accumulators of one stay in the L1 cache while its panels go by.
+        for (Py_ssize_t lane = 0; lane < std::min(kLanes, rows); lane++)
+            for (Py_ssize_t r = lane; r < rows; r += kLanes) batch(f, first + r, 1);
+    } else {
+        for (Py_ssize_t r = 0; r < rows; r += batch_) batch(f, first + r, std::min(batch_, rows - r));
+    }
+    char* shared = f.args[args_ + (int)across_.size()];
+    for (const Across& each : across_) {
+        Py_ssize_t row = panel_ * each.fold.size;
+        fold_lanes_in(each.fold, f.memory + each.lanes, rows, panel_);
+        std::memcpy(shared + each.partial + first / kBlock * row, f.memory + each.lanes, (size_t)row);
+    }
+}
+
+inline int Panels::finish(char** args) const {
+    char* shared = args[args_ + (int)across_.size()];
+    for (const Across& each : across_) {
+        Py_ssize_t row = panel_ * each.fold.size;
+        FoldCounter counter{each.fold, shared + each.stack, panel_};
+        for (Py_ssize_t b = 0; b < block_count(); b++) {
+            std::memcpy(counter.push(), shared + each.partial + b * row, (size_t)row);
+            counter.joined();
+        }
+        convert_results(each.fold, counter.total(), args[args_ + each.target], panel_);
+    }
+    return 0;
+}
+
 inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
     Py_ssize_t count = panels * panel_, results = panels * inner_;
     for (size_t i = 0; i < in_.size(); i++)
@@ -306,6 +397,8 @@ inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
             spread(f, s, panels);
         } else if (kinds_[s] == kSwept) {
             sweep(f, s, panels);
+        } else if (kinds_[s] == kAcross) {
+            across(f, s, o, panels);
         } else if (kinds_[s] == kLines) {
             const Step& step = steps_[s];
             char* args[kOperands];
@@ -333,6 +426,8 @@ inline int run_panels(const void* params, char** args, Py_ssize_t begin, Py_ssiz
     return static_cast<const Panels*>(params)->run(args, begin, end);
 }
 
+inline int finish_panels(const void* params, char** args) { return static_cast<const Panels*>(params)->finish(args); }
+
 inline Made make_panels(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, Py_ssize_t red, Py_ssize_t inner,
                         const std::vector<OperandSpec>& inputs, const std::vector<OperandSpec>& outputs,
                         const std::vector<Py_ssize_t>& registers, const std::vector<PanelStep>& steps) {
@@ -343,6 +438,8 @@ inline Made make_panels(const std::vector<Py_ssize_t>& shape, Py_ssize_t outer, 
     made.drop = drop_params<Panels>;
     made.extent = kernel->units();
     made.grain = kernel->grain_units();
+    made.scratch_bytes = kernel->shared_bytes();
+    if (made.scratch_bytes) made.finish = finish_panels;
     return made;
 }
 

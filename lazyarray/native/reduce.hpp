@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cast.hpp"
+#include "joins.hpp"
 
 namespace la {
 
@@ -23,47 +23,6 @@ constexpr Py_ssize_t kChunk = 65536;        // elements in a chunk of a split re
 constexpr Py_ssize_t kUnits = 32;           // more independent units than this are not split further
 constexpr Py_ssize_t kGrainElements = 16384;
 
-enum ReduceOp { kSum, kProd, kMin, kMax, kArgmin, kArgmax };
-
-struct Add {
-    static constexpr bool has_numbers = false;
-    template <class T> LA_INLINE T join(T a, T b) {
-        if constexpr (is_complex<T>::value) return T{a.re + b.re, a.im + b.im};
-        else return a + b;
-    }
-};
-struct Multiply {
-    static constexpr bool has_numbers = false;
-    template <class T> LA_INLINE T join(T a, T b) {
-        if constexpr (is_complex<T>::value) return T{a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-        else return a * b;
-    }
-};
-
-template <class T> LA_INLINE bool is_nan(T x) {
-    if constexpr (is_complex<T>::value) return (x.re != x.re) | (x.im != x.im);
-    else return x != x;
-}
-template <class T> LA_INLINE bool less(T a, T b) {
-    if constexpr (is_complex<T>::value) return a.re < b.re || (a.re == b.re && a.im < b.im);
-    else return a < b;
-}
-// The first of equals is kept, and the first NaN.
-template <bool kMaximum> struct Extreme {
-    static constexpr bool maximum = kMaximum, has_numbers = true;
-    struct Numbers {  // of two that are no NaN
-        template <class T> LA_INLINE T join(T a, T b) { return (kMaximum ? b > a : b < a) ? b : a; }
-    };
-    template <class T> LA_INLINE bool better(T x, T best) {
-        return ((kMaximum ? less(best, x) : less(x, best)) | is_nan(x)) & !is_nan(best);
-    }
-    template <class T> LA_INLINE T join(T a, T b) {
-        if constexpr (is_complex<T>::value) return better(b, a) ? b : a;
-        else if constexpr (std::is_floating_point_v<T>) return ((kMaximum ? a >= b : a <= b) | (a != a)) ? a : b;
-        else return (kMaximum ? a >= b : a <= b) ? a : b;
-    }
-};
-
 struct ReduceParams {
     LoopFn convert_in = nullptr, convert_out = nullptr;  // null: the accumulator's type already
     Py_ssize_t in_size, acc_size, out_size;
@@ -72,6 +31,7 @@ struct ReduceParams {
     Py_ssize_t chunk_rows, chunks;     // rows in a chunk
     Py_ssize_t results;                // outer * inner
     Py_ssize_t memory;                 // bytes of working storage for a run
+    uint8_t top = 255;                 // of elements of one byte: none exceeds it
 };
 
 // Where a tile's rows lie; converts them on the way.
@@ -102,6 +62,13 @@ template <class T, class Op> LA_INLINE void join_into(T* __restrict a, const T* 
     for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(a[i], b[i]);
 }
 
+// Four rows one after the other: an accumulator is read and written once.
+template <class T, class Op>
+LA_INLINE void join_four(T* __restrict a, const T* __restrict x, const T* __restrict y, const T* __restrict z,
+                         const T* __restrict w, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(Op::join(Op::join(Op::join(a[i], x[i]), y[i]), z[i]), w[i]);
+}
+
 template <class T, class Op> LA_INLINE void fold_lanes(T* lanes, Py_ssize_t used, Py_ssize_t width) {
     for (Py_ssize_t h = kLanes / 2; h; h /= 2)
         if (used > h) {
@@ -110,9 +77,49 @@ template <class T, class Op> LA_INLINE void fold_lanes(T* lanes, Py_ssize_t used
         }
 }
 
+template <class T, class Op> constexpr bool by_pairs = Op::has_numbers && std::is_floating_point_v<T>;
+template <class T> using Mask = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+
+// The full stripes of n >= 32 elements in lanes, NaN being looked for apart, as an extreme of numbers is one instruction.
+// False where there is one; where it is left out, if a lane is as if it had met nothing else.
+template <class T, class Op> LA_INLINE bool lanes_apart(const T* x, Py_ssize_t n, T* acc) {
+    Mask<T> odd[kLanes] = {};
+    if constexpr (leaves_out<Op>) {
+        for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::Numbers::join(Op::template nothing<T>(), x[k]);
+        for (Py_ssize_t done = kLanes; done + kLanes <= n; done += kLanes)
+            for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::Numbers::join(acc[k], x[done + k]);
+        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = acc[k] == Op::template nothing<T>() ? 1 : 0;
+    } else {
+        std::memcpy(acc, x, kLanes * sizeof(T));
+        Py_ssize_t done = kLanes;
+        for (; done + 2 * kLanes <= n; done += 2 * kLanes)
+            for (Py_ssize_t k = 0; k < kLanes; k++) {
+                T p = x[done + k], q = x[done + kLanes + k];
+                acc[k] = Op::Numbers::join(Op::Numbers::join(acc[k], p), q);
+                odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
+            }
+        if (done + kLanes <= n)
+            for (Py_ssize_t k = 0; k < kLanes; k++) {
+                T p = x[done + k];
+                acc[k] = Op::Numbers::join(acc[k], p);
+                odd[k] = p != p ? 1 : odd[k];
+            }
+        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = x[k] != x[k] ? 1 : odd[k];
+    }
+    Mask<T> found = 0;
+    for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
+    return !found;
+}
+
 // One column, n >= 32 rows at x: the lanes stay in registers over the full stripes.
 template <class T, class Op> LA_INLINE void column_lanes(const T* x, Py_ssize_t n, T* lanes) {
     T acc[kLanes];
+    if constexpr (by_pairs<T, Op>)
+        if (lanes_apart<T, Op>(x, n, acc)) {
+            std::memcpy(lanes, acc, sizeof acc);
+            Py_ssize_t done = n / kLanes * kLanes;
+            return join_into<T, Op>(lanes, x + done, n - done);
+        }
     std::memcpy(acc, x, sizeof acc);
     Py_ssize_t done = kLanes;
     for (; done + kLanes <= n; done += kLanes)
@@ -131,17 +138,20 @@ template <class T, class Op> LA_INLINE T line_total(const T* acc, const T* x, Py
     return lanes[0];
 }
 
-template <class T, class Op> constexpr bool by_pairs = Op::has_numbers && std::is_floating_point_v<T>;
-
 // Two lines of n >= 32 elements side by side, as the joins of one wait for each other: their totals. With kApart NaN is
 // looked for apart, as an extreme of numbers is one instruction; false where there is one.
 template <class T, class Op, bool kApart> LA_INLINE bool pair_joined(const T* x, const T* y, Py_ssize_t n, T* totals) {
-    using I = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+    using I = Mask<T>;
     T a[kLanes], b[kLanes];
     I odd[kLanes] = {};
     std::memcpy(a, x, sizeof a);
     std::memcpy(b, y, sizeof b);
-    if constexpr (kApart)
+    if constexpr (kApart && leaves_out<Op>)
+        for (Py_ssize_t k = 0; k < kLanes; k++) {
+            a[k] = Op::Numbers::join(Op::template nothing<T>(), a[k]);
+            b[k] = Op::Numbers::join(Op::template nothing<T>(), b[k]);
+        }
+    else if constexpr (kApart)
         for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = __builtin_isunordered(a[k], b[k]) ? 1 : 0;
     for (Py_ssize_t done = kLanes; done + kLanes <= n; done += kLanes) {
         if constexpr (kApart) {
@@ -149,7 +159,7 @@ template <class T, class Op, bool kApart> LA_INLINE bool pair_joined(const T* x,
                 T p = x[done + k], q = y[done + k];
                 a[k] = Op::Numbers::join(a[k], p);
                 b[k] = Op::Numbers::join(b[k], q);
-                odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
+                if constexpr (!leaves_out<Op>) odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
             }
         } else {
             for (Py_ssize_t k = 0; k < kLanes; k++) a[k] = Op::join(a[k], x[done + k]);
@@ -157,6 +167,9 @@ template <class T, class Op, bool kApart> LA_INLINE bool pair_joined(const T* x,
         }
     }
     if constexpr (kApart) {
+        if constexpr (leaves_out<Op>)
+            for (Py_ssize_t k = 0; k < kLanes; k++)
+                odd[k] = (a[k] == Op::template nothing<T>()) | (b[k] == Op::template nothing<T>()) ? 1 : 0;
         I found = 0;
         for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
         if (found) return false;
@@ -175,8 +188,8 @@ template <class T, class Op> LA_INLINE void pair_totals(const T* x, const T* y, 
 template <class T, class Op>
 LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T* lanes) {
     Py_ssize_t width = rows.width, used = std::min(n, kLanes);
-    if (width == 1 && rows.flat() && !rows.p.convert_in && n >= kLanes) {
-        column_lanes<T, Op>((const T*)rows.base + first, n, lanes);
+    if (width == 1 && rows.flat() && n >= kLanes) {
+        column_lanes<T, Op>((const T*)Rows::stripe(rows, first, n), n, lanes);
     } else if (rows.flat()) {
         std::memcpy(lanes, Rows::stripe(rows, first, used), (size_t)(used * width) * sizeof(T));
         for (Py_ssize_t r = kLanes; r < n; r += kLanes) {
@@ -188,8 +201,14 @@ LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T*
         for (Py_ssize_t lane = 0; lane < used; lane++) {
             T* acc = lanes + lane * width;
             std::memcpy(acc, Rows::row(rows, first + lane), (size_t)width * sizeof(T));
-            for (Py_ssize_t r = lane + kLanes; r < n; r += kLanes)
-                join_into<T, Op>(acc, (const T*)Rows::row(rows, first + r), width);
+            Py_ssize_t r = lane + kLanes;
+            // An extreme that looks for NaN four times over is no vector code.
+            for (; !by_pairs<T, Op> && !rows.p.convert_in && r + 3 * kLanes < n; r += 4 * kLanes) {
+                const T *x[4];
+                for (int k = 0; k < 4; k++) x[k] = (const T*)Rows::row(rows, first + r + k * kLanes);
+                join_four<T, Op>(acc, x[0], x[1], x[2], x[3], width);
+            }
+            for (; r < n; r += kLanes) join_into<T, Op>(acc, (const T*)Rows::row(rows, first + r), width);
         }
     }
     fold_lanes<T, Op>(lanes, used, width);
@@ -264,6 +283,19 @@ template <class T, class Op> struct TreeReduce {
         }
         return 0;
     }
+    // Joins of integers have the same bits in any order.
+    LA_INLINE T line_of_integers(const Rows& rows, Py_ssize_t n) {
+        T total{};
+        Py_ssize_t most = rows.p.convert_in ? kBlock : n;
+        for (Py_ssize_t r = 0; r < n; r += most) {
+            Py_ssize_t m = std::min(most, n - r);
+            const T* x = (const T*)Rows::stripe(rows, r, m);
+            T found = x[0];
+            for (Py_ssize_t k = 1; k < m; k++) found = Op::join(found, x[k]);
+            total = r ? Op::join(total, found) : found;
+        }
+        return total;
+    }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         char* memory = scratch(p.memory);
@@ -284,7 +316,9 @@ template <class T, class Op> struct TreeReduce {
             }
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(stack + kDepth * p.width)};
             const T* total = lanes;
-            if (unit.rows <= kBlock) {
+            if (std::is_integral_v<T> && p.inner == 1) {
+                lanes[0] = line_of_integers(rows, unit.rows);
+            } else if (unit.rows <= kBlock) {
                 reduce_block<T, Op>(rows, 0, unit.rows, lanes);
             } else {
                 Counter<T, Op> counter{stack, unit.width};
@@ -349,7 +383,7 @@ template <class T, class Op> struct ArgReduce {
     // best so far. Whether later elements can be better still.
     LA_INLINE bool search(const T* x, Py_ssize_t first, Py_ssize_t m, T* lanes, Best<T>& best) {
         T extreme = x[0];
-        if (m >= kLanes) {
+        if (!std::is_integral_v<T> && m >= kLanes) {
             column_lanes<T, Op>(x, m, lanes);
             fold_lanes<T, Op>(lanes, kLanes, 1);
             extreme = lanes[0];
@@ -393,6 +427,8 @@ template <class T, class Op> struct ArgReduce {
         for (Py_ssize_t r = 0; r < n; r += kBlock) {
             Py_ssize_t m = std::min(kBlock, n - r);
             if (!search((const T*)Rows::stripe(rows, r, m), r, m, lanes, best)) return;
+            if constexpr (std::is_same_v<T, uint8_t>)
+                if (best.value == (Op::maximum ? rows.p.top : 0)) return;
         }
     }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
@@ -474,6 +510,8 @@ template <class Body> void choose_plain(Made& made) {
 template <class T> bool choose_reduce(int op, Made& made) {
     if constexpr (std::is_unsigned_v<T> || std::is_floating_point_v<T> || is_complex<T>::value) {
         if (op == kSum) return choose<TreeReduce<T, Add>>(made), true;
+        if constexpr (!is_complex<T>::value)
+            if (op == kProd) return choose<TreeReduce<T, Multiply>>(made), true;
         if (op == kProd) return choose_plain<TreeReduce<T, Multiply>>(made), true;
     }
     if constexpr (is_complex<T>::value) {
@@ -490,6 +528,13 @@ template <class T> bool choose_reduce(int op, Made& made) {
         case kArgmin: return choose<ArgReduce<T, Extreme<false>>>(made), true;
         case kArgmax: return choose<ArgReduce<T, Extreme<true>>>(made), true;
         }
+    }
+    if constexpr (std::is_floating_point_v<T>) {
+        if (op == kFmin) return choose<TreeReduce<T, Known<false>>>(made), true;
+        if (op == kFmax) return choose<TreeReduce<T, Known<true>>>(made), true;
+    } else if constexpr (is_complex<T>::value) {
+        if (op == kFmin) return choose_plain<TreeReduce<T, Known<false>>>(made), true;
+        if (op == kFmax) return choose_plain<TreeReduce<T, Known<true>>>(made), true;
     }
     return false;
 }
@@ -534,6 +579,7 @@ inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t ou
     p->red = red;
     p->inner = inner;
     p->results = outer * inner;
+    if (via == kBool) p->top = 1;
     set_tiles(*p, kTileBytes / p->acc_size);
     if (outer * p->tiles * p->chunks < kFewUnits) set_tiles(*p, kNarrowTile / p->acc_size);
     p->memory = (kLanes + kDepth + kLanes + 4) * std::max<Py_ssize_t>(p->width, 1) * std::max<Py_ssize_t>(p->acc_size, 8) +

@@ -78,9 +78,15 @@ template <class T> void sort_by_numpy(T* x, Py_ssize_t n) {
 
 template <class T> LA_INLINE bool rises(const T* x, Py_ssize_t n) {
     for (Py_ssize_t i = 1; i < n;) {
-        Py_ssize_t stop = std::min<Py_ssize_t>(i + 512, n);
+        Py_ssize_t first = i, stop = std::min<Py_ssize_t>(i + 512, n);
+        if constexpr (std::is_arithmetic_v<T>) {  // quicker than by keys; NaN is in no order here
+            bool falls = false;
+            for (; i < stop; i++) falls |= !(x[i - 1] <= x[i]);
+            if (!falls) continue;
+            if constexpr (std::is_integral_v<T>) return false;
+        }
         Key<T> falls = 0;
-        for (; i < stop; i++) falls = (Key<T>)(falls | (sort_key(x[i]) < sort_key(x[i - 1])));
+        for (i = first; i < stop; i++) falls = (Key<T>)(falls | (sort_key(x[i]) < sort_key(x[i - 1])));
         if (falls) return false;
     }
     return true;
@@ -540,7 +546,7 @@ inline Made make_sort_stage(int stage, bool indices, int type, Py_ssize_t outer,
     made.run = with_type(type, [stage, indices](auto x) -> KernelRun {
         using T = decltype(x);
         switch (stage) {
-        case 0: return plain_kernel<FindSplitters<T>>();
+        case 0: return pick_kernel<FindSplitters<T>>();
         case 1: return pick_classify<T>();
         case 2: return indices ? plain_kernel<Scatter<T, true>>() : plain_kernel<Scatter<T, false>>();
         default: return indices ? pick_kernel<SortBuckets<T, true>>() : pick_kernel<SortBuckets<T, false>>();

@@ -18,10 +18,10 @@ from lazyarray.dtypes import BOOL, INTP, canonical
 from lazyarray.errors import DTypeError, OptionError, ShapeError, require
 
 from .define import arrayop
-from .indexing import put_rows, row_bytes, take
+from .indexing import put_rows, row_bytes, take, take_rows
 from .shaping import Shape, empty, full, reshape
 
-FLOAT64 = np.dtype(np.float64)
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIDES = ("left", "right")
 
 
@@ -105,6 +105,42 @@ def count_bins(x: Node, bins: int) -> Any:
 @count_bins.native
 def _(inputs: Any, out: Any, layouts: Any) -> Any:
     return _order.count_bins(inputs[0].dtype, inputs[0].size, out.size)
+
+
+@arrayop()
+def sum_bins(x: Node, weights: Node, bins: int) -> Any:
+    """The sums of the weights at each of the integers 0, 1, ..
+
+    Parameters
+    ----------
+    x : array, shape (n,), integer or bool
+        Known to lie in 0 to bins - 1.
+    weights : array, shape (n,), real
+    bins : int
+
+    Returns
+    -------
+    array, shape (bins,), float64
+
+    Notes
+    -----
+    Weights are added in parts that depend on `n` and `bins` alone.
+    """
+    fits = x.ndim == 1 and x.dtype.kind in "biu" and weights.shape == x.shape
+    require(fits, ShapeError, "sum_bins", f"{x.dtype} {x.shape}, {weights.dtype} {weights.shape}")
+    if weights.dtype is not canonical(FLOAT32):
+        weights = _ir.cast(weights, FLOAT64)
+    return (x, weights), (bins,), FLOAT64, {}
+
+
+@sum_bins.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    return _order.sum_bins(inputs[0].dtype, inputs[1].dtype, inputs[0].size, out.size)
+
+
+@sum_bins.vjp
+def _(g: Node, y: Node, x: Node, weights: Node) -> Any:
+    return None, _ir.cast(take_rows(g, _ir.cast(x, INTP)), weights.dtype)
 
 
 @arrayop()

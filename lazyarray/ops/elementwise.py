@@ -161,7 +161,9 @@ def arange_node(start: Any, step: Any, count: int, dtype: np.dtype) -> Node:
         base = first.astype(work)
         delta = (second.astype(work) - base).astype(work)
         again = (base + delta).astype(dtype)
-    line = add(_ir.scalar(base[()], work), multiply(cast(index, work), _ir.scalar(delta[()], work)))
+    line = cast(index, work)
+    if base != 0 or delta != 1:  # as `range` does, most arrays count from 0 by 1
+        line = add(_ir.scalar(base[()], work), multiply(line, _ir.scalar(delta[()], work)))
     line = cast(line, dtype)
     if count > 1 and again != second:  # the difference was rounded
         line = where(equal(index, 1), _ir.scalar(second[()], dtype), line)

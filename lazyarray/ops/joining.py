@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
 from .define import as_index, composite, normalize_axis
 from .shaping import (
+    Shape,
     atleast_1d,
     atleast_2d,
     atleast_3d,
@@ -252,13 +254,27 @@ def roll(x: Node, shift: Any, axis: Any = None) -> Node:
     for by, a in pairs:
         i = normalize_axis(a, x.ndim, "roll")
         total[i] = total.get(i, 0) + int(by)
-    for i, by in total.items():
-        extent = x.shape[i]
-        cut = by % extent if extent else 0
-        if cut:
-            tail = slice_axis(x, i, extent - cut, cut)
-            x = concatenate([tail, slice_axis(x, i, 0, extent - cut)], i)
+    cuts = {i: by % x.shape[i] for i, by in total.items() if x.shape[i] and by % x.shape[i]}
+    if len(cuts) > 1 and x.size:
+        return rolled(x, cuts)
+    for i, cut in cuts.items():
+        tail = slice_axis(x, i, x.shape[i] - cut, cut)
+        x = concatenate([tail, slice_axis(x, i, 0, x.shape[i] - cut)], i)
     return x
+
+
+def rolled(x: Node, cuts: dict[int, int]) -> Node:
+    """`x` rolled along several axes at once: each block is moved to its place."""
+    strides = c_strides(x.shape, x.dtype.itemsize)
+    found = empty(x.shape, x.dtype)
+    for turned in itertools.product((False, True), repeat=len(cuts)):
+        block, offset = x, 0
+        for (axis, cut), last in zip(cuts.items(), turned, strict=True):
+            rest = x.shape[axis] - cut
+            block = slice_axis(block, axis, rest if last else 0, cut if last else rest)
+            offset += 0 if last else cut * strides[axis]
+        found = place(found, block, block.shape, strides, offset)
+    return found
 
 
 @composite
@@ -376,15 +392,31 @@ def pad(x: Node, pad_width: Any, mode: str = "constant", constant_values: Any = 
     shape = tuple(a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True))
     if shape == x.shape:
         return x
-    same = mode == "empty" or not values.size or bool((values == values.flat[0]).all())
-    if not same:
+    if mode == "empty":
+        strides = c_strides(shape, x.dtype.itemsize)
+        start = sum(a * s for (a, _), s in zip(pairs, strides, strict=True)) if x.size else 0
+        return update(empty(shape, x.dtype), x, x.shape, strides, start, True)
+    if not x.size:
         for axis, (before, after) in enumerate(pairs):
             x = pad_constant(x, axis, before, after, values[axis])
         return x
-    outer = empty(shape, x.dtype) if mode == "empty" else full(shape, values.flat[0], x.dtype)
+    return framed(x, pairs, values, shape)
+
+
+def framed(x: Node, pairs: Sequence[tuple[int, int]], values: Any, shape: Shape) -> Node:
+    """`x` within numbers: along each axis two slabs, which reach over those of the axes before."""
     strides = c_strides(shape, x.dtype.itemsize)
-    start = sum(a * s for (a, _), s in zip(pairs, strides, strict=True)) if x.size else 0
-    return update(outer, x, x.shape, strides, start, True)
+    starts = [a * step for (a, _), step in zip(pairs, strides, strict=True)]
+    found = place(empty(shape, x.dtype), x, x.shape, strides, sum(starts))
+    for axis, widths in enumerate(pairs):
+        offset = sum(starts[axis + 1 :])
+        ends = 0, shape[axis] - widths[1]
+        for width, value, at in zip(widths, values[axis], ends, strict=True):
+            if width:
+                slab = (*shape[:axis], width, *x.shape[axis + 1 :])
+                number = full((), value, x.dtype)
+                found = place(found, number, slab, strides, offset + at * strides[axis])
+    return found
 
 
 def pad_constant(x: Node, axis: int, before: int, after: int, values: Any) -> Node:

@@ -24,14 +24,9 @@ from .elementwise import (
     on_parts,
     where,
 )
-from .reduction import all, max, min, prod, sum
+from .reduction import prod, sum
 from .shaping import reshape
 from .statistics import mean
-
-
-def beyond(a: Node, infinity: float) -> Any:
-    """What no number exceeds; complex ones are ordered by both parts."""
-    return complex(infinity, infinity) if a.dtype.kind == "c" else infinity
 
 
 def _filled(a: Node, value: Any) -> Node:
@@ -90,58 +85,6 @@ def nanprod(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False
         When an axis is out of bounds.
     """
     return prod(_filled(a, 1), axis, dtype, keepdims)
-
-
-@composite
-def nanmin(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
-    """Smallest element over the given axes, leaving NaN out.
-
-    Parameters
-    ----------
-    a : array_like, any shape, any dtype
-    axis : None, int or tuple of int
-        The axes to search; None means all.
-    keepdims : bool, default False
-        Keep the axes in the result, with extent 1.
-
-    Returns
-    -------
-    array, the shape of `a` without `axis`
-        NaN where nothing is left.
-
-    Raises
-    ------
-    AxisError
-        When an axis is out of bounds.
-    """
-    found = min(_filled(a, beyond(a, np.inf)), axis, keepdims)
-    return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
-
-
-@composite
-def nanmax(a: Node, axis: Any = None, keepdims: bool = False) -> Node:
-    """Greatest element over the given axes, leaving NaN out.
-
-    Parameters
-    ----------
-    a : array_like, any shape, any dtype
-    axis : None, int or tuple of int
-        The axes to search; None means all.
-    keepdims : bool, default False
-        Keep the axes in the result, with extent 1.
-
-    Returns
-    -------
-    array, the shape of `a` without `axis`
-        NaN where nothing is left.
-
-    Raises
-    ------
-    AxisError
-        When an axis is out of bounds.
-    """
-    found = max(_filled(a, beyond(a, -np.inf)), axis, keepdims)
-    return where(all(isnan(a), axis, keepdims), np.nan, found) if a.dtype.kind in "fc" else found
 
 
 @composite

@@ -297,6 +297,60 @@ def max(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
     return _extreme(a, axis, keepdims, "max", "maximum")
 
 
+@_reduction("fmin")
+def nanmin(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
+    """Smallest element over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to search; None means all.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        NaN where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    ShapeError
+        When there is nothing to search.
+    """
+    return _extreme(a, axis, keepdims, "nanmin", "fmin")
+
+
+@_reduction("fmax")
+def nanmax(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
+    """Greatest element over the given axes, leaving NaN out.
+
+    Parameters
+    ----------
+    a : array_like, any shape, any dtype
+    axis : None, int or tuple of int
+        The axes to search; None means all.
+    keepdims : bool, default False
+        Keep the axes in the result, with extent 1.
+
+    Returns
+    -------
+    array, the shape of `a` without `axis`
+        NaN where nothing is left.
+
+    Raises
+    ------
+    AxisError
+        When an axis is out of bounds.
+    ShapeError
+        When there is nothing to search.
+    """
+    return _extreme(a, axis, keepdims, "nanmax", "fmax")
+
+
 def _position(a: Node, axis: Any, keepdims: bool, op: str) -> Any:
     if axis is not None:
         axis = as_index(axis, "axis", op)
@@ -527,8 +581,8 @@ def _extreme_gradient(g: Node, y: Node, a: Node, start: int, stop: int) -> Node:
     return where(found, _spread(share, a, start, stop), 0)
 
 
-min.vjp(_extreme_gradient)
-max.vjp(_extreme_gradient)
+for _op in (min, max, nanmin, nanmax):
+    _op.vjp(_extreme_gradient)
 
 
 @cumsum.vjp

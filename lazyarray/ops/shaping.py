@@ -466,6 +466,18 @@ def eye(rows: int, columns: int, k: int, dtype: np.dtype) -> Node:
     return _ir.cast(registry["equal"](positions((columns,)), positions((rows, 1)) + int(k)), dtype)
 
 
+def ones_on_diagonal(rows: int, columns: int, k: int, dtype: np.dtype) -> Node:
+    """What `eye` is, written rather than computed: where the whole matrix is wanted."""
+    zeros = full((rows, columns), 0, dtype)
+    count = min(rows + min(k, 0), columns - max(k, 0))
+    if count <= 0:
+        return zeros
+    size = dtype.itemsize
+    start = (max(k, 0) + max(-k, 0) * columns) * size
+    one = _ir.scalar(1, dtype)
+    return update(zeros, one, (count,), ((columns + 1) * size,), start, start != 0)
+
+
 @composite
 def diag(x: Node, k: int = 0) -> Node:
     """Diagonal `k` of a matrix, or the matrix with the vector `x` on diagonal `k`."""

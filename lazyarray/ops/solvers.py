@@ -1,19 +1,22 @@
-"""Linear algebra that LAPACK computes, as `numpy.linalg`: each op is one task, with its gradient.
+"""Linear algebra that LAPACK computes, as `numpy.linalg`, with gradients.
 
-Matrices lie in the last two axes; the axes before them are a batch. A singular matrix, or one that
-is not positive definite, is found when the task runs: `LinAlgError` is raised at every wait.
-Gradients follow Giles, *Collected matrix derivative results* (2008); one through eigenvectors or
-singular vectors needs distinct values, and must not depend on the vectors' phases.
+Equations, determinants and Cholesky factors of large or many matrices are kernels, over all cores;
+the others are tasks that run NumPy's function. Matrices lie in the last two axes; the axes before
+them are a batch. A singular matrix, or one that is not positive definite, is found when the task
+runs: `LinAlgError` is raised at every wait. Gradients follow Giles, *Collected matrix derivative
+results* (2008); one through eigenvectors or singular vectors needs distinct values, and must not
+depend on the vectors' phases.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+import lazyarray._lapack as _lapack
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
 from lazyarray.dtypes import REAL_OF
@@ -28,7 +31,7 @@ from lazyarray.errors import (
 )  # fmt: skip
 
 from .define import as_index, attributes, normalize_axes, normalize_axis
-from .host import Result, arguments, host, parts
+from .host import HostOp, Result, arguments, host, parts
 from .linalg import adjoint, matmul
 from .shaping import Shape, eye, full, moveaxis, positions, ravel, reshape, transpose
 
@@ -68,6 +71,36 @@ def square(a: Node, op: str) -> tuple[Shape, int]:
     return batch, n
 
 
+# ---- kernels
+
+
+PANELED = 256  # the order of a matrix from which its parts are worth workers
+MANY = 1 << 17  # a measure of batches from which their matrices are
+
+
+def is_large(batch: int, n: int) -> bool:
+    """Whether matrices of order `n` have kernels; NumPy's function has few or small ones."""
+    return n >= PANELED if batch == 1 else 16 * batch * n * n >= MANY
+
+
+def in_batch(op: HostOp) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give an op a kernel for large operands of its result's dtype."""
+
+    def define(make: Callable[..., Any]) -> Callable[..., Any]:
+        def factory(inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any) -> Any:
+            shape = inputs[0].shape
+            batch, n = math.prod(shape[:-2]), shape[-1]
+            known = out.dtype.char in "fdFD" and all(x.dtype == out.dtype for x in inputs)
+            if not known or not is_large(batch, n) or any(layouts):
+                return None
+            return make(inputs, batch, n, **dict(call[1]))
+
+        op.factory = factory
+        return factory
+
+    return define
+
+
 # ---- inverses and determinants
 
 
@@ -76,6 +109,11 @@ def inv(a: Node) -> Result:
     """Inverses of square matrices; as `numpy.linalg.inv`."""
     square(a, "inv")
     return Result(a.shape, inexact("inv", a))
+
+
+@in_batch(inv)
+def _(inputs: Sequence[Any], batch: int, n: int) -> Any:
+    return _lapack.equations("inv", inputs[0].dtype, batch, n, n)
 
 
 @inv.vjp
@@ -104,6 +142,16 @@ def joint_batch(op: str, a: Node, b: Node) -> Shape:
         fail(ShapeError, op, f"batches do not broadcast: a is {a.shape}, b is {b.shape}")
 
 
+@in_batch(solve)
+def _(inputs: Sequence[Any], batch: int, n: int, **options: Any) -> Any:
+    a, b = inputs
+    sides = 1 if len(b.shape) == 1 else b.shape[-1]
+    shared = len(b.shape) < 3 and batch != 1
+    if not shared and len(b.shape) > 1 and a.shape[:-2] != b.shape[:-2]:
+        return None
+    return _lapack.equations("solve", a.dtype, batch, n, sides, shared)
+
+
 @solve.vjp
 def _(g: Node, y: Node, a: Node, b: Node) -> Any:
     vector = b.ndim == 1
@@ -120,13 +168,18 @@ def det(a: Node) -> Result:
     return Result(square(a, "det")[0], inexact("det", a))
 
 
+@in_batch(det)
+def _(inputs: Sequence[Any], batch: int, n: int) -> Any:
+    return _lapack.equations("det", inputs[0].dtype, batch, n, 0)
+
+
 @det.vjp
 def _(g: Node, y: Node, a: Node) -> Node:
     factor = g * registry["conjugate"](y)
     return reshape(factor, (*y.shape, 1, 1)) * inv(adjoint(a))
 
 
-@host(np.linalg.slogdet, outputs=lambda arguments: 2)
+@host(np.linalg.slogdet, outputs=lambda arguments: 2, batched=True)
 def slogdet(a: Node) -> list[Result]:
     """Sign and logarithm of determinants; as `numpy.linalg.slogdet`."""
     batch, _ = square(a, "slogdet")
@@ -186,6 +239,11 @@ def cholesky(a: Node, *, upper: bool = False) -> Result:
     return Result(a.shape, inexact("cholesky", a))
 
 
+@in_batch(cholesky)
+def _(inputs: Sequence[Any], batch: int, n: int, upper: bool = False) -> Any:
+    return _lapack.cholesky(inputs[0].dtype, batch, n, bool(upper))
+
+
 @cholesky.vjp
 def _(g: Node, y: Node, a: Node) -> Node:
     if arguments(y)["upper"]:
@@ -196,7 +254,7 @@ def _(g: Node, y: Node, a: Node) -> Node:
     return hermitian(matmul(matmul(outer, inner), adjoint(outer)))
 
 
-@host(np.linalg.eigvalsh)
+@host(np.linalg.eigvalsh, batched=True)
 def eigvalsh(a: Node, UPLO: str = "L") -> Result:
     """Eigenvalues of Hermitian matrices, rising; as `numpy.linalg.eigvalsh`."""
     triangle_named(UPLO)
@@ -220,7 +278,7 @@ def scaled(x: Node, by: Node) -> Node:
     return _ir.cast(x * reshape(by, (*by.shape[:-1], 1, by.shape[-1])), x.dtype)
 
 
-@host(np.linalg.eigh, outputs=lambda arguments: 2)
+@host(np.linalg.eigh, outputs=lambda arguments: 2, batched=True)
 def eigh(a: Node, UPLO: str = "L") -> list[Result]:
     """Eigenvalues and eigenvectors of Hermitian matrices; as `numpy.linalg.eigh`."""
     triangle_named(UPLO)
@@ -237,7 +295,11 @@ def _(g: Node, y: Node, a: Node) -> Node:
     return hermitian(matmul(matmul(vectors, inner), adjoint(vectors)))
 
 
-@host(np.linalg.svd, outputs=lambda arguments: 3 if arguments.get("compute_uv", True) else 1)
+@host(
+    np.linalg.svd,
+    outputs=lambda arguments: 3 if arguments.get("compute_uv", True) else 1,
+    batched=True,
+)
 def svd(
     a: Node, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
@@ -280,7 +342,11 @@ def _(g: Node, y: Node, a: Node) -> Node:
     return found
 
 
-@host(np.linalg.qr, outputs=lambda arguments: 1 if arguments.get("mode") == "r" else 2)
+@host(
+    np.linalg.qr,
+    outputs=lambda arguments: 1 if arguments.get("mode") == "r" else 2,
+    batched=True,
+)
 def qr(a: Node, mode: str = "reduced") -> Any:
     """Orthonormal columns and an upper triangle; as `numpy.linalg.qr`."""
     batch, m, n = stacked(a, "qr")
@@ -320,7 +386,7 @@ def _(g: Node, y: Node, a: Node) -> Node:
 # ---- what is made of singular values
 
 
-@host(np.linalg.pinv)
+@host(np.linalg.pinv, batched=True)
 def pinv(a: Node, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Result:
     """Pseudo-inverses of matrices; as `numpy.linalg.pinv`."""
     batch, m, n = stacked(a, "pinv")
@@ -348,7 +414,7 @@ def matrix_rank(
     return Result(A.shape[:-2], INT64) if tol is None and rtol is None else None
 
 
-@host(np.linalg.cond)
+@host(np.linalg.cond, batched=True)
 def cond(x: Node, p: Any = None) -> Result:
     """Condition numbers of matrices; as `numpy.linalg.cond`."""
     batch, _, _ = stacked(x, "cond")

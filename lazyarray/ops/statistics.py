@@ -34,7 +34,10 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def _mean(a: Node, axes: tuple[int, ...], dtype: Any, keepdims: bool) -> Node:
-    total = sum(a, axes, dtype, keepdims)
+    if a.dtype is BOOL and dtype is FLOAT64:  # counted: the same number, from fewer bytes
+        total = cast(sum(a, axes, INTP, keepdims), FLOAT64)
+    else:
+        total = sum(a, axes, dtype, keepdims)
     return cast(divide(total, reduced_count(a, axes)), total.dtype)
 
 

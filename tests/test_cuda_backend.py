@@ -1,0 +1,144 @@
+"""The code that drives a GPU, on a stand-in for CuPy: no GPU is tested here."""
+
+import sys
+
+import cuda_loops
+import numpy as np
+import pytest
+import stand_in
+
+import lazyarray as la
+from lazyarray import autograd, device
+from lazyarray.backends import cuda, driver
+from lazyarray.errors import DeviceError, FallbackWarning, OutOfMemoryError
+
+pytestmark = cuda_loops.needs_compiler
+CUPY = cuda.cupy  # before a stand-in takes its place
+DATA = np.arange(12.0).reshape(3, 4)
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory):
+    """A device of kind "stand-in" whose backend is a Gpu's."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in.install(patch, tmp_path_factory.mktemp("kernels"))
+        patch.setitem(device.openers, "standin", cuda.Gpu)
+        yield device.as_device("standin:0")
+
+
+@pytest.fixture
+def backend(gpu):
+    found = device.backend_of(device.number_of(gpu))
+    yield found
+    found.failure = None
+    found.pool.limit = stand_in.MEMORY
+
+
+def test_elementwise_reductions_and_products(gpu):
+    x = la.array(DATA, device=gpu)
+    w = la.array(DATA.T.astype(np.float32), device=gpu)
+    np.testing.assert_array_equal((x * 2 + 1).numpy(), DATA * 2 + 1)
+    np.testing.assert_array_equal(x.sum(axis=0).numpy(), DATA.sum(axis=0))
+    np.testing.assert_array_equal(la.softmax(x).numpy(), la.softmax(la.array(DATA)).numpy())
+    np.testing.assert_array_equal((x.astype("f4") @ w).numpy(), (DATA @ DATA.T).astype(np.float32))
+    np.testing.assert_array_equal(la.tanh(x).T[1].numpy(), la.tanh(la.array(DATA)).T[1].numpy())
+
+
+def test_views_writes_and_indices(gpu):
+    x, wanted = la.array(DATA, device=gpu), DATA.copy()
+    x[1:] += x[:-1]
+    wanted[1:] += wanted[:-1]
+    x[:, ::2] = 7
+    wanted[:, ::2] = 7
+    x[[0, 2, 0]] = x[[1, 1, 2]] + np.arange(3.0)[:, None]
+    wanted[[0, 2, 0]] = wanted[[1, 1, 2]] + np.arange(3.0)[:, None]
+    np.testing.assert_array_equal(x.numpy(), wanted)
+    np.testing.assert_array_equal(la.sort(-x, axis=1).numpy(), np.sort(-wanted, axis=1))
+    np.testing.assert_array_equal(x[x > 7].numpy(), wanted[wanted > 7])
+    with pytest.raises(IndexError, match=r"out of bounds for axis 0 with size 3|of size 3"):
+        x[la.array([9], device=gpu)].numpy()
+    la.add.at(x, [0, 2, 0], 1.5)
+    np.add.at(wanted, [0, 2, 0], 1.5)
+    np.testing.assert_array_equal(x.numpy(), wanted)
+    np.testing.assert_array_equal(la.take(x, [3, 1], axis=1).numpy(), wanted[:, [3, 1]])
+    tall = np.arange(2.0 * 5000).reshape(2, 5000)
+    np.testing.assert_array_equal(
+        la.cumsum(la.array(tall, device=gpu), axis=0).numpy(), np.cumsum(tall, axis=0)
+    )
+
+
+def test_a_training_step(gpu):
+    def trained(where):
+        with where:
+            w = la.array(DATA.T / 10)
+            x, y = la.array(DATA), la.array(np.eye(3))
+            w.attach_grad()
+            for step in range(3):
+                with autograd.record():
+                    loss = la.softmax_cross_entropy(x @ w, la.argmax(y, axis=1)).sum()
+                loss.backward()
+                w -= 0.1 / (step + 1) * w.grad
+            return w.numpy()
+
+    np.testing.assert_allclose(trained(gpu), trained(la.cpu()), rtol=1e-13)
+
+
+def test_numbers_are_written_once_and_in_turn(gpu, backend):
+    x = la.array(DATA, device=gpu)
+    for i in range(5):
+        np.testing.assert_array_equal((x * (i % 2 + 2.5)).numpy(), DATA * (i % 2 + 2.5))
+    assert len(backend.numbers.place) < 60
+    cuda_numbers = cuda.Numbers(backend)
+    places = {cuda_numbers.address(i.to_bytes(16, "little")) for i in range(cuda.NUMBERS)}
+    assert len(places) == cuda.NUMBERS
+    first = cuda_numbers.address((0).to_bytes(16, "little"))
+    assert cuda_numbers.address((10**9).to_bytes(16, "little")) == first
+    assert cuda_numbers.address((0).to_bytes(16, "little")) != first
+
+
+def test_fallback_is_told(gpu, monkeypatch):
+    monkeypatch.setenv("LAZYARRAY_FALLBACK", "warn")
+    with pytest.warns(FallbackWarning, match="argsort: has no kernel"):
+        found = la.argsort(la.array(DATA[:, :3], device=gpu), axis=0).numpy()
+    np.testing.assert_array_equal(found, np.argsort(DATA[:, :3], axis=0))
+
+
+def test_out_of_memory(gpu, backend):
+    x = la.array(DATA, device=gpu)
+    la.eval(x)
+    backend.pool.limit = backend.pool.used + 10_000
+    with pytest.raises(OutOfMemoryError, match="no memory for 8000000 bytes"):
+        la.eval(la.ones((1000, 1000), device=gpu) + 1)
+    np.testing.assert_array_equal((x + 1).numpy(), DATA + 1)
+
+
+def test_a_lost_context_is_named_from_then_on(gpu, backend, monkeypatch):
+    x = la.array(DATA, device=gpu)
+    la.eval(x)
+
+    def faulty(*args):
+        raise driver.DriverError(700, "elements: an illegal memory access was encountered (700)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "launch", faulty)
+        with pytest.raises(DeviceError, match="illegal memory access"):
+            (x + 17).numpy()
+    with pytest.raises(DeviceError, match="Restart the process"):
+        (x + 1).numpy()
+    assert (la.array(DATA) + 1).sum().item() == DATA.sum() + 12
+
+
+def test_a_forked_process_is_refused(gpu, backend, monkeypatch):
+    monkeypatch.setattr(backend, "process", -1)
+    with pytest.raises(DeviceError, match="forked"):
+        la.eval(la.ones(3, device=gpu) + 1)
+
+
+def test_without_cupy_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(cuda, "cupy", CUPY)
+    CUPY.cache_clear()
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceError, match=r"lazyarray-engine\[cuda\]"):
+        cuda.Gpu(0)
+    assert cuda.count() == 0
+    CUPY.cache_clear()
