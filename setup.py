@@ -53,6 +53,7 @@ MODULES = [
     "_vmath",
     "_trace",
     "_memory",
+    "_dlpack",
     "_floats",
     "_ir",
     "_walk",

@@ -14,7 +14,6 @@ from numpy import (
     dtype,
     e,
     euler_gamma,
-    finfo,
     float16,
     float32,
     float64,
@@ -69,15 +68,16 @@ from lazyarray import (  # noqa: F401  (dispatch and methods give arrays their p
     writers,
 )
 from lazyarray._engine import set_engine, set_workers
-from lazyarray.array import Array, array, asarray, from_dlpack, time, wait_all
+from lazyarray.array import Array, array, asarray, from_dlpack
 from lazyarray.array import Array as ndarray
-from lazyarray.array import evaluate as eval
 from lazyarray.autograd import functional_grad as grad
 from lazyarray.autograd import value_and_grad, vjp
 from lazyarray.device import Device, cpu, devices, gpu, use
+from lazyarray.dtypes import bfloat16, finfo
 from lazyarray.explain import explain
 from lazyarray.functions import *  # noqa: F403
 from lazyarray.jit import jit
+from lazyarray.kernel import kernel
 from lazyarray.observers import (
     allclose,
     argwhere,
@@ -90,6 +90,8 @@ from lazyarray.observers import (
 )
 from lazyarray.runtime import stats
 from lazyarray.ufunc import ufunc
+from lazyarray.waiting import evaluate as eval
+from lazyarray.waiting import time, wait_all
 
 __version__ = "0.1.0"
 
@@ -102,6 +104,7 @@ __all__ = [
     "array_equal",
     "asarray",
     "autograd",
+    "bfloat16",
     "bincount",
     "bool_",
     "complex64",
@@ -132,6 +135,7 @@ __all__ = [
     "int32",
     "int64",
     "jit",
+    "kernel",
     "lib",
     "linalg",
     "memory",

@@ -551,6 +551,8 @@ cdef class Compiled:
             pinned = pinned or node.pinned
             substitutes.append(node)
         admit(1, 0)
+        if pinned:
+            devices.meet()
         made = bind_again(self.plan, &self.walk, substitutes)
         if made is None:
             results = self.inspected(values)    # recorded once more, it may run in parts
@@ -567,6 +569,7 @@ cdef class Compiled:
             # Its memory is also seen from outside, where it may be written as soon as this returns.
             for each in found.values():
                 var_wait((<Node>each).buffer.var)
+            devices.part()
         return results
 
     cdef list inspected(self, list values):

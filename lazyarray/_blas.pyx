@@ -58,9 +58,14 @@ cdef extern from "conv.hpp" namespace "la" nogil:
     int FOLLOW_OPERANDS
     int run_follow[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int run_gemm[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
-    int run_gemm_half(const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
+    cppclass Half "la::Half":
+        pass
+    cppclass Brain "la::Brain":
+        pass
+    int run_gemm_half[T](const void*, char**, Py_ssize_t, Py_ssize_t) noexcept
     int finish_gemm[T](const void*, char**) noexcept
     KernelFinish finish_gemm_half "(la::finish_gemm<la::Half, float>)"
+    KernelFinish finish_gemm_bf16 "(la::finish_gemm<la::Brain, float>)"
     cdef cppclass ConvParams:
         const Micro* micro
         Py_ssize_t n, h, w, c, kh, kw, cg, o, og, groups, oh, ow, sh, sw, ph, pw, dh, dw
@@ -79,26 +84,30 @@ cdef extern from "pool.hpp" namespace "la" nogil:
         bint count_pad, apart, covered
         Py_ssize_t image_parts, row_parts
     KernelRun max_f16 "(la::run_pool<la::Half, true>)"
+    KernelRun max_bf16 "(la::run_pool<la::Brain, true>)"
     KernelRun max_f32 "(la::run_pool<float, true>)"
     KernelRun max_f64 "(la::run_pool<double, true>)"
     KernelRun mean_f16 "(la::run_pool<la::Half, false>)"
+    KernelRun mean_bf16 "(la::run_pool<la::Brain, false>)"
     KernelRun mean_f32 "(la::run_pool<float, false>)"
     KernelRun mean_f64 "(la::run_pool<double, false>)"
     KernelRun max_grad_f16 "(la::run_pool_grad<la::Half, true>)"
+    KernelRun max_grad_bf16 "(la::run_pool_grad<la::Brain, true>)"
     KernelRun max_grad_f32 "(la::run_pool_grad<float, true>)"
     KernelRun max_grad_f64 "(la::run_pool_grad<double, true>)"
     KernelRun mean_grad_f16 "(la::run_pool_grad<la::Half, false>)"
+    KernelRun mean_grad_bf16 "(la::run_pool_grad<la::Brain, false>)"
     KernelRun mean_grad_f32 "(la::run_pool_grad<float, false>)"
     KernelRun mean_grad_f64 "(la::run_pool_grad<double, false>)"
 
 cdef enum:
     MAX_POOL, MAX_POOL_GRAD, AVG_POOL, AVG_POOL_GRAD
 
-cdef KernelRun[4][3] POOLS
-POOLS[MAX_POOL] = [max_f16, max_f32, max_f64]
-POOLS[MAX_POOL_GRAD] = [max_grad_f16, max_grad_f32, max_grad_f64]
-POOLS[AVG_POOL] = [mean_f16, mean_f32, mean_f64]
-POOLS[AVG_POOL_GRAD] = [mean_grad_f16, mean_grad_f32, mean_grad_f64]
+cdef KernelRun[4][4] POOLS
+POOLS[MAX_POOL] = [max_f16, max_f32, max_f64, max_bf16]
+POOLS[MAX_POOL_GRAD] = [max_grad_f16, max_grad_f32, max_grad_f64, max_grad_bf16]
+POOLS[AVG_POOL] = [mean_f16, mean_f32, mean_f64, mean_bf16]
+POOLS[AVG_POOL_GRAD] = [mean_grad_f16, mean_grad_f32, mean_grad_f64, mean_grad_bf16]
 
 MEMORY_ERROR = {1: (MemoryError, "no memory for a kernel's packed operands")}
 LONGEST = 2**31 - 1  # Fortran integers of SciPy's BLAS
@@ -226,7 +235,9 @@ cdef Sums sums_of(object dtype) except *:
     if dtype.char == "D":
         return Sums(run_gemm[C128], finish_gemm[C128])
     if dtype.char == "e":
-        return Sums(run_gemm_half, finish_gemm_half)
+        return Sums(run_gemm_half[Half], finish_gemm_half)
+    if dtype.char == "E":
+        return Sums(run_gemm_half[Brain], finish_gemm_bf16)
     if kind == "b":
         return Sums(run_gemm[Bool], finish_gemm[Bool])
     if kind in "iu" and size == 1:
@@ -254,10 +265,13 @@ def route_of(dtype, batches, m, n, k):
             rows = max(1, -(-m // 256))
             columns = max(-(-n // 768), tiles(n, count / rows, 64))
             return BLOCKED, max(rows, tiles(m, count / columns, 48)), columns
+    elif dtype.char in "eE":
+        # A unit widens and packs all of B: few units, of many rows.
+        return BLOCKED, max(-(-m // 256), tiles(m, min(flops * 2 / UNIT_FLOPS, 16 / batches), 8)), 1
     elif dtype.char not in "FD" or m == 1 or n == 1 or flops <= BLAS_FLOPS or max(n, k) > LONGEST:
         count = flops * 2 / UNIT_FLOPS
         rows = tiles(m, count, 8)
-        return (BLOCKED, rows, 1) if dtype.char == "e" else (PACKED, rows, tiles(n, count / rows, 256))
+        return PACKED, rows, tiles(n, count / rows, 256)
     # Each call packs all of B: no more calls than 16 workers need, none below twice the small path's bound.
     count = max(1, min(-(-16 // batches), m // 96, flops // BLAS_FLOPS))
     return BLAS, max(count, -(-m // LONGEST)), 1
@@ -302,7 +316,7 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     Parameters
     ----------
     dtype : numpy.dtype
-        Of A, B and out. float16 sums in float32 and rounds once; integers wrap; bool is the or of ands.
+        Of A, B and out. float16 and bfloat16 sum in float32 and round once; integers wrap; bool is the or of ands.
     batch : tuple of int
         Extents of the batch, at most 64.
     m, n, k : int
@@ -353,7 +367,7 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     cdef Py_ssize_t extent = batches if m and n else 0
     if splits == 1 or spread:
         extent *= splits * tiles_m * tiles_n
-    rate = {"f": 100.0, "d": 50.0, "F": 100.0, "D": 50.0, "e": 60.0}.get(dtype.char, 20.0 / dtype.itemsize)
+    rate = {"f": 100.0, "d": 50.0, "F": 100.0, "D": 50.0, "e": 60.0, "E": 60.0}.get(dtype.char, 20.0 / dtype.itemsize)
     cost = 2.0 * m * n * k * (4 if dtype.kind == "c" else 1) / rate
     cost = batches * (max(cost, k * (m + n) * dtype.itemsize / 20.0) + m * n * 0.2)  # vectors and few rows wait for memory
     label = label or f"gemm {dtype.name} {m}x{n}x{k}"
@@ -363,7 +377,7 @@ def gemm(dtype, batch, m, n, k, a, b, label="", bint stages=False):
     if not shared:
         kernel = make(sums.run, sums.finish if spread else NULL, params, extent, 3, cost, label)
         if spread:
-            kernel.scratch_bytes = batches * splits * m * n * (4 if dtype.char == "e" else dtype.itemsize)
+            kernel.scratch_bytes = batches * splits * m * n * (4 if dtype.char in "eE" else dtype.itemsize)
         return kernel
     cdef bint single = dtype.char == "f"
     # Some 24 units where there are rows enough, or the last ones leave workers idle. Tiles have 6 rows.
@@ -566,7 +580,7 @@ def conv2d_weight_grad(dtype, x_shape, k_shape, stride=(1, 1), pad=(0, 0), dilat
 
 cdef object pool(int kind, str name, object dtype, object x_shape, object window, object stride, object pad, bint count_pad):
     dtype = np.dtype(dtype)
-    if dtype.char not in "efd":
+    if dtype.char not in "efdE":
         raise ValueError(f"{name}: a floating dtype expected, not {dtype}.")
     if min(tuple(window) + tuple(stride)) < 1 or min(pad) < 0 or pad[0] >= window[0] or pad[1] >= window[1]:
         raise ValueError(f"{name}: bad window {window}, stride {stride} or pad {pad}; a pad is smaller than its window.")
@@ -582,14 +596,14 @@ cdef object pool(int kind, str name, object dtype, object x_shape, object window
     cdef bint grad = kind == MAX_POOL_GRAD or kind == AVG_POOL_GRAD
     # Measured, one core: about 0.1 ns a tap and channel in float32, more in other types as bytes go.
     cost = 0.1 * g.n * g.oh * g.ow * g.c * (g.kh * g.kw + 1) * (2 if grad else 1)
-    cost *= {"f": 1, "d": 2, "e": 2}.get(dtype.char, 1)
+    cost *= {"f": 1, "d": 2, "e": 2, "E": 2}.get(dtype.char, 1)
     wanted = min(64, max(1, math.ceil(cost / 25_000)))
     g.image_parts = max(1, min(g.n, wanted))
     g.row_parts = 1 if grad else tiles(g.oh, wanted / g.image_parts, 4)
     cdef Py_ssize_t extent = g.image_parts * g.row_parts if g.n and g.c else 0
     n_args = 3 if kind == MAX_POOL_GRAD else 2
     label = f"{name} {tuple(x_shape)} {window}"
-    return make(POOLS[kind]["efd".index(dtype.char)], NULL, params, extent, n_args, cost, label)
+    return make(POOLS[kind]["efdE".index(dtype.char)], NULL, params, extent, n_args, cost, label)
 
 
 def max_pool2d(dtype, x_shape, window, stride, pad=(0, 0)):

@@ -25,6 +25,10 @@ cdef uint64_t var_version(VarState* var) noexcept nogil
 cdef void var_written(VarState* var) noexcept nogil
 # Same, for a write that failed. wait_all, and the exit of the program, report it unless a wait on the Var has.
 cdef int var_poison(VarState* var, object error) except -1
+# For the same without the GIL: keeps others from idle Vars (NULL ones are skipped), of which those with a mark are written.
+# False where that may not begin: one is not idle any more, or a fork is under way. A push by the caller waits until it ends.
+cdef bint vars_begin(VarState** vars, const char* written, Py_ssize_t n) noexcept nogil
+cdef void vars_end(VarState** vars, const char* written, Py_ssize_t n) noexcept nogil
 # Waits (GIL released) until no pending write is left; raises the sticky error if poisoned. GIL held by the caller.
 cdef int var_wait(VarState* var) except -1
 # Same, until no pending task reads or writes it.

@@ -177,6 +177,7 @@ cdef struct VarState:
     int pending_writes
     int readers                 # granted
     bint writing                # granted
+    int held                    # between vars_begin and vars_end, to be written
     uint64_t id
     uint64_t version            # writes completed
     uint64_t mark               # the last push that named it, to find duplicates
@@ -296,6 +297,7 @@ cdef struct Engine:
     bint broken                 # child of a fork inside a task
     int draining                # forks that wait for quiet
     int gate                    # forks under way
+    int inlining                # threads between vars_begin and vars_end
     uint64_t gatekeeper         # thread that forks
     int reap_asked
     int start_error             # errno of the last thread that could not be started
@@ -593,6 +595,7 @@ cdef Poison* failure_of(Task* task) noexcept nogil:
 
 
 include "native/engine_poison.pxi"
+include "native/engine_inline.pxi"
 include "native/engine_workers.pxi"
 include "native/engine_waiting.pxi"
 include "native/engine_pushing.pxi"

@@ -67,6 +67,16 @@ KINDS = (
 )
 
 
+# Ops whose flag is a warning of NumPy's own, which no errstate asks for, and what they say.
+TELLING = {
+    "all_nan_slice": "All-NaN slice encountered",
+    "mean_of_nothing": "Mean of empty slice",
+    "no_freedom": "Degrees of freedom <= 0 for slice",
+    "no_freedom_left": "Degrees of freedom <= 0 for slice.",
+}
+SAYINGS = frozenset(TELLING.values())
+
+
 cdef class Mode:
     """What an errstate asks for."""
 
@@ -194,7 +204,7 @@ def spoken(flags, notes):
                 asking.setdefault((note[4].kinds[flag], id(note[4].call)), []).append(note)
         for (kind, _), some in asking.items():
             some = likely_first(some, flag)
-            what = f"{text} encountered in {named(some)}"
+            what = some[0][0] if some[0][0] in SAYINGS else f"{text} encountered in {named(some)}"
             if kind == "warn":
                 yield warn, (what, some)
             elif kind == "call":

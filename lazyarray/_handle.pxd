@@ -8,6 +8,7 @@ cdef extern from "calls.hpp" namespace "la":
     cppclass CallKey:
         PyObject* on
         int64_t count
+        int64_t parts[40]
         bint add(int64_t part) noexcept
     cppclass Calls:
         PyObject* find(const CallKey& key) noexcept
@@ -15,7 +16,17 @@ cdef extern from "calls.hpp" namespace "la":
         void add(const CallKey& key, PyObject* found) except +
         void clear() noexcept
 
+    cppclass Met:
+        Met() except +
+        Py_ssize_t size() noexcept
+        PyObject* at(Py_ssize_t i) noexcept
+        void add(PyObject* value) except +
+
 cdef extern from "views.hpp" namespace "la":
+    void fill_view(char* at, int axes, const Py_ssize_t* extents, const Py_ssize_t* steps, const char* element,
+                   size_t size) noexcept
+    void copy_view(char* to, const Py_ssize_t* to_steps, const char* source, const Py_ssize_t* source_steps, int axes,
+                   const Py_ssize_t* extents, size_t size) noexcept
     cppclass Views:
         PyObject* find(const CallKey& key) noexcept
         PyObject* of(PyObject* shadow) noexcept
@@ -63,6 +74,9 @@ cdef Seen new_view(Handle a, CallKey& key, object shadow, bint element)
 cdef int no_view(Handle a, CallKey& key) except -1
 cdef Handle look(Handle a, Seen seen)
 cdef Node spread_over(Node number, Seen seen)
+cdef bint at_rest(Node node) noexcept
+cdef bint write_at_once(Handle a, Seen seen, const char* number) except -1
+cdef bint copy_at_once(Handle a, Seen seen, Handle source) except -1
 cdef int write_seen(Handle a, Seen seen, Node value) except -1
 cdef int structure(Storage storage) noexcept
 cdef Node node_of(Handle a)

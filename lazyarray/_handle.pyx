@@ -23,13 +23,14 @@ from numpy.exceptions import ComplexWarning
 cimport numpy as cnp
 
 from lazyarray import _ir
+from lazyarray import device as devices
 from lazyarray._bind cimport flush_live, flush_nodes, numpy_view, observe_node
-from lazyarray._engine cimport var_idle, var_settle, var_written
+from lazyarray._engine cimport var_idle, var_poisoned, var_settle, var_wait, var_written
 from lazyarray._ir cimport (
     CONST, ISSUED, PENDING, Node, Op, Recorder, Type, at_home, constant, contiguous, leaf, leaf_like, locate, make,
-    make_signed, recorder, signature, transfer_node, type_of, view_node,
+    make_signed, on_device, recorder, signature, transfer_node, type_of, view_node,
 )
-from lazyarray._memory cimport Buffer, foreign_buffer, new_buffer
+from lazyarray._memory cimport Buffer, device_buffer, foreign_buffer, new_buffer
 from lazyarray._trace cimport active, alive, spoil, watching
 from lazyarray.dtypes import canonical
 from lazyarray.errors import ShapeError, fail
@@ -212,7 +213,7 @@ cdef Handle wrap(Node node, bint is_scalar):
         else:
             rec = node.recorder
             if rec.count > NODE_LIMIT or rec.nbytes > BYTE_LIMIT or rec.flops > FLOP_LIMIT:
-                relieve(rec, node)
+                relieve(rec, node, False)
     return array
 
 
@@ -244,8 +245,9 @@ cdef inline Node unpinned(Node node):
     return node
 
 
-cdef int relieve(Recorder rec, Node node) except -1:
-    # A loop is cut at the same place in every turn, so that it finds its plan.
+cdef int relieve(Recorder rec, Node node, bint written) except -1:
+    # A loop is cut at the same place in every turn, so that it finds its plan: behind a write, where there is one, since no
+    # expression is then under way.
     if watching and alive():
         if rec.count < TRACE_LIMIT:
             return 0
@@ -254,7 +256,7 @@ cdef int relieve(Recorder rec, Node node) except -1:
         if rec.cut_known:
             if node.code is not rec.cut_code or node.lasti != rec.cut_lasti:
                 return 0
-        elif rec.count <= NODE_LIMIT and rec.flops <= FLOP_LIMIT:
+        elif not written and rec.count <= NODE_LIMIT and rec.flops <= FLOP_LIMIT:
             return 0        # large values are often on their way into a small one, and then never stored
     rec.cut_known = True
     rec.cut_code = node.code
@@ -273,8 +275,10 @@ cdef int run_now(Node node) except -1:
     if watching:
         spoil("it reads memory that is shared with NumPy")
     node.pinned = False
+    devices.meet()
     flush_nodes([node], True)
     settle_buffer(node.buffer)
+    devices.part()
     return 0
 
 
@@ -408,76 +412,7 @@ include "native/handle_writing.pxi"
 
 # ---- reading
 
-cdef int materialise(Storage storage) except -1:
-    """Wait for the Storage's value, in a buffer that no other Node shares."""
-    cdef Node node = storage.node, fresh
-    cdef Buffer buffer
-    observe_node(node)
-    if node.state == CONST:
-        buffer = new_buffer(node.type.nbytes)
-        settle_free(buffer)
-        memcpy(buffer.ptr, node.number, node.type.nbytes)
-        fresh = leaf_like(node, buffer)
-        fresh.variable = storage.variable
-        storage.node = fresh
-    return 0
-
-
-cdef int wait_for(Handle a) except -1:
-    """Wait for the whole Storage."""
-    return observe_node(a.storage.node)
-
-
-cdef object peek(Handle a):
-    """The handle's value as an ndarray that the caller neither keeps nor writes."""
-    cdef Node node = a.storage.node
-    if node.type.device:
-        node = transfer_node(node, 0)
-        observe_node(node)
-    else:
-        observe_node(node)
-        node = a.storage.node
-    if node.state == CONST:
-        number = numpy_view(node)
-        return np.ndarray(a.shadow.shape, a.shadow.dtype, number, a.offset, a.shadow.strides)
-    array = real_view(a, node)
-    cnp.set_array_base(array, node.buffer)
-    return array
-
-
-cdef object export(Handle a):
-    """The handle's value as an ndarray on the same memory; pins the Storage while it lives."""
-    cdef Storage storage = a.storage
-    cdef Node node, fresh
-    cdef Export keep
-    if a.is_scalar:
-        return peek(a).copy()
-    if storage.node.type.device:    # memory that only the device can read: a copy, which nobody shares
-        array = peek(a)
-        if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
-            array.flags.writeable = False
-        return array
-    materialise(storage)
-    node = storage.node
-    if storage.pins == 0:
-        if Py_REFCNT(<PyObject*>node) > 2 or Py_REFCNT(<PyObject*>node.buffer) > 1:
-            fresh = leaf_like(node, copied(node))
-            fresh.variable = storage.variable
-            storage.node = fresh
-            node = fresh
-        else:
-            settle_buffer(node.buffer)
-        node.pinned = True
-        node.buffer.owner = EXPORTED
-    keep = Export.__new__(Export)
-    keep.storage = storage
-    keep.buffer = node.buffer
-    storage.pins += 1
-    array = real_view(a, node)
-    cnp.set_array_base(array, keep)
-    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.shadow):
-        array.flags.writeable = False
-    return array
+include "native/handle_reading.pxi"
 
 
 def from_numpy(object source, bint is_scalar=False):
@@ -512,6 +447,9 @@ def from_data(object source, bint is_scalar=False):
     locate(array.storage.node)
     real_view(array, array.storage.node)[...] = source
     return array
+
+
+include "native/handle_lending.pxi"
 
 
 def alias_numpy(object source):
@@ -670,9 +608,9 @@ cdef Node own_leaf(Storage storage):
         node.taped = False
         flush_nodes([node], False)
         return node
-    observe_node(node)
     materialise(storage)
-    return leaf_like(storage.node, copied(storage.node))
+    node = storage.node
+    return leaf_like(node, copied(node))
 
 
 def placed(Handle a, int device):

@@ -11,6 +11,7 @@
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.math cimport INFINITY, fabs, fabsf
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
@@ -24,7 +25,7 @@ from lazyarray import _floats
 from lazyarray._floats cimport mode_now
 from lazyarray._memory cimport Buffer
 from lazyarray._trace cimport active, watching
-from lazyarray.dtypes import NUMBER, canonical
+from lazyarray.dtypes import BFLOAT16, NUMBER, canonical, loop_dtypes
 from lazyarray.errors import DeviceError, DTypeError, ShapeError, fail
 
 cdef extern from *:
@@ -78,7 +79,8 @@ cdef int next_op = 1
 cdef KnownCode known_code           # whose it is
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
 FRONT = {
-    "array.py", "edges.py", "hosted.py", "lift.py", "methods.py", "reductions.py", "signatures.py", "ufunc.py", "ufunc_calls.py",
+    "array.py", "composed.py", "edges.py", "hosted.py", "lift.py", "linalg.py", "methods.py", "reductions.py", "signatures.py",
+    "ufunc.py", "ufunc_calls.py", "writers.py",
 }
 cdef object threads = threading.local()
 
@@ -386,54 +388,7 @@ cdef inline double work(Node node) noexcept:
     return node.type.size
 
 
-cdef enum:
-    USERS = 0
-    OURS = 1
-    FRONT_END = 2               # ours, with NumPy's functions
-
-
-cdef inline int kind_of(PyCodeObject* code) except -1:
-    cdef int kind = known_code.kind(code)
-    return kind if kind >= 0 else look_at(code)
-
-
-cdef int look_at(PyCodeObject* code) except -1:
-    cdef str name = <str>code.co_filename
-    cdef int kind = USERS
-    if name.startswith(home):
-        kind = FRONT_END if name[len(home):] in FRONT else OURS
-    known_code.set(code, kind)
-    return kind
-
-
-cdef inline bint capture(Node node, Recorder rec):
-    # The innermost frame outside lazyarray; whether it is the innermost of all.
-    cdef Frames at
-    cdef bint innermost = True
-    if rec.site is not None:
-        node.code = rec.site[0]
-        node.lasti = rec.site[1]
-        return False
-    while at.there():
-        if kind_of(at.code()) == USERS:
-            node.code = <object>at.code()
-            node.lasti = at.lasti()
-            break
-        at.up()
-        innermost = False
-    return innermost
-
-
-cdef bint in_front() except -1:
-    """Whether the innermost frame outside of the front end, which has NumPy's functions, is the user's."""
-    cdef Frames at
-    cdef int kind = USERS
-    while at.there():
-        kind = kind_of(at.code())
-        if kind != FRONT_END:
-            break
-        at.up()
-    return kind == USERS
+include "native/ir_places.pxi"
 
 
 cdef Node make(Op op, tuple inputs, object attrs, Type type, Py_ssize_t offset):
@@ -507,6 +462,8 @@ cdef Node constant(object value, object dtype):
     # The common dtypes by hand: the way through NumPy takes a microsecond.
     if dtype is FLOAT32 and (type(value) is float or (type(value) is int and -16777216 <= value <= 16777216)):
         (<float*>node.number)[0] = <float><double>value
+        if fabsf((<float*>node.number)[0]) == INFINITY and fabs(<double>value) != INFINITY:
+            np.array(value, dtype)      # which warns of the overflow
         return node
     if dtype is FLOAT64:
         (<double*>node.number)[0] = value
@@ -514,6 +471,8 @@ cdef Node constant(object value, object dtype):
     if dtype is INT64 and type(value) is int:
         (<int64_t*>node.number)[0] = value
         return node
+    if dtype is BFLOAT16 and type(value) is int:
+        value = float(value)            # ml_dtypes takes integers of 64 bits only
     cdef bytes raw = np.array(value, dtype).tobytes()
     memcpy(node.number, <char*>raw, len(raw))
     return node
@@ -552,9 +511,9 @@ cdef Node leaf_like(Node node, Buffer buffer):
     return out
 
 
-def placeholder(tuple shape, dtype):
+def placeholder(tuple shape, dtype, int device=0):
     """A typed leaf without a value, for programs that are bound later."""
-    cdef Node node = leaf(type_of(shape, canonical(dtype)), None)
+    cdef Node node = leaf(on_device(type_of(shape, canonical(dtype)), device), None)
     node.state = PLACEHOLDER
     return node
 

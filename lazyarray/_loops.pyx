@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from lazyarray.dtypes import BFLOAT16, SUPPORTED
 from lazyarray.errors import ArrayIndexError
 
 cnp.import_array()
@@ -37,12 +38,22 @@ cdef extern from "flags.hpp" namespace "la" nogil:
 cdef extern from "cast.hpp" namespace "la" nogil:
     LoopFn find_cast(int source, int target)
 
+cdef extern from "widened.hpp" namespace "la" nogil:
+    const int kWidenedOperands
+    cdef struct Widened:
+        cbool* narrow
+    void set_widened(Widened& loop, LoopFn fn, void* data, int nin, int nargs)
+    void run_widened(char** args, const Py_ssize_t* dimensions, const Py_ssize_t* steps, void* data) noexcept
+    LoopFn find_neighbour(cbool spacing)
+
 cdef extern from "integer.hpp" namespace "la" nogil:
     LoopFn find_integer(int op, int type)
 
 cdef extern from "select.hpp" namespace "la" nogil:
     LoopFn find_where(Py_ssize_t itemsize)
     LoopFn find_copy(Py_ssize_t itemsize)
+    LoopFn find_clip(int type)
+    LoopFn find_frexp(int type, cbool exponent)
     LoopFn find_assemble(int real)
 
 cdef extern from "driver.hpp" namespace "la" nogil:
@@ -56,6 +67,7 @@ cdef extern from "driver.hpp" namespace "la" nogil:
         void* data
         vector[int] inputs "in"
         vector[int] outputs "out"
+        cbool scalars
     const int kOperands
     Made make_elementwise(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
                           const vector[OperandSpec]& outputs, const vector[Py_ssize_t]& registers,
@@ -84,13 +96,12 @@ cdef extern from "philox.hpp" namespace "la" nogil:
         uint32_t w[4]
     Words philox(uint64_t block, uint64_t counter, uint64_t key)
 
-DTYPES = tuple(np.dtype(name) for name in (
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "complex64", "complex128"))
-cdef dict NUMBERS = {(dtype.kind, dtype.itemsize): number for number, dtype in enumerate(DTYPES)}
+DTYPES = SUPPORTED      # in the order of types.hpp
+cdef dict NUMBERS = {dtype: number for number, dtype in enumerate(DTYPES)}
+cdef object FLOAT16 = np.dtype(np.float16), FLOAT32 = np.dtype(np.float32)
 cdef list TYPE_NUMBERS = [-1] * 256     # NumPy's type number -> ours
 for _char in "?bhilqBHILQefdFD":
-    TYPE_NUMBERS[np.dtype(_char).num] = NUMBERS[np.dtype(_char).kind, np.dtype(_char).itemsize]
+    TYPE_NUMBERS[np.dtype(_char).num] = NUMBERS[np.dtype(_char)]
 
 INTEGER_OPS = {"power": 0, "floor_divide": 1, "remainder": 2, "fmod": 3, "left_shift": 4, "right_shift": 5,
                "divmod": 6}
@@ -118,7 +129,7 @@ SILENT = {
 
 cdef int number_of(object dtype) except -1:
     dtype = np.dtype(dtype)
-    number = NUMBERS.get((dtype.kind, dtype.itemsize))
+    number = NUMBERS.get(dtype)
     if number is None or not dtype.isnative:
         raise TypeError(f"no loops for dtype {dtype}")
     return number
@@ -155,7 +166,7 @@ def ufunc_loop(cnp.ufunc ufunc, dtypes):
         raise ValueError(f"{ufunc.__name__}: {nargs} dtypes expected, inputs then outputs, not {len(dtypes)}")
     if ufunc.signature is not None:
         return None
-    numbers = [NUMBERS.get((d.kind, d.itemsize), -2) for d in dtypes]
+    numbers = [NUMBERS.get(d, -2) for d in dtypes]
     for t in range(ufunc.ntypes):
         for a in range(nargs):
             kind = <unsigned char>ufunc.types[t * nargs + a]
@@ -182,12 +193,32 @@ cdef Loop guarded_loop(LoopFn fn, void* data, cnp.ufunc ufunc, tuple dtypes):
     return make_loop(run_guarded, guarded, ufunc.nin, ufunc.nout, ufunc.__name__, dtypes, (ufunc, room))
 
 
+cdef Loop widened_loop(object op, tuple dtypes):
+    # A loop of bfloat16 by that of float32.
+    cdef bytes room
+    cdef Widened* widened
+    cdef int i
+    name = op if isinstance(op, str) else op.__name__
+    if name in ("nextafter", "spacing"):
+        return make_loop(find_neighbour(name == "spacing"), NULL, len(dtypes) - 1, 1, name, dtypes, None)
+    cdef Loop inner = find_loop(op, tuple([FLOAT32 if d == BFLOAT16 else d for d in dtypes]))
+    if inner is None or len(dtypes) > kWidenedOperands:
+        return None
+    room = PyBytes_FromStringAndSize(NULL, sizeof(Widened))
+    widened = <Widened*><void*>PyBytes_AS_STRING(room)
+    set_widened(widened[0], inner.fn, inner.data, inner.nin, len(dtypes))
+    for i in range(len(dtypes)):
+        widened.narrow[i] = dtypes[i] == BFLOAT16
+    return make_loop(run_widened, widened, inner.nin, inner.nout, inner.name, dtypes, (inner, room))
+
+
 def own_loop(str name, dtypes):
     """Our own C loop of this name for exactly these dtypes, inputs then outputs; None if there is none.
 
-    ``cast`` (any, any); ``where`` (bool, T, T, T); ``copy`` (T, T); ``complex`` (real, imaginary, complex); for
-    integers ``power`` (a negative exponent gives 0, see `check_power`), ``floor_divide``, ``remainder``, ``fmod``,
-    ``divmod``, ``left_shift``, ``right_shift``.
+    ``cast`` (any, any); ``where`` (bool, T, T, T); ``copy`` (T, T); ``complex`` (real, imaginary, complex); of
+    float32 and float64 ``mantissa`` (T, T) and ``exponent`` (T, int32), the two results of frexp; for integers
+    ``power`` (a negative exponent gives 0, see `check_power`), ``floor_divide``, ``remainder``, ``fmod``, ``divmod``,
+    ``left_shift``, ``right_shift``.
     Random numbers, a pure function of (flat index int64, key uint64, counter uint64): ``philox_bits`` (uint32, uint64),
     ``philox_uniform`` in [0, 1) and ``philox_normal`` (float32, float64), see native/philox.hpp.
     """
@@ -208,6 +239,9 @@ def own_loop(str name, dtypes):
         if len(dtypes) == 3 and dtypes[0] == dtypes[1] and dtypes[2].kind == "c":
             if dtypes[2].itemsize == 2 * dtypes[0].itemsize:
                 fn = find_assemble(number_of(dtypes[0]))
+    elif name in ("mantissa", "exponent"):
+        if len(dtypes) == 2 and dtypes[1] == (np.int32 if name == "exponent" else dtypes[0]):
+            fn = find_frexp(number_of(dtypes[0]), name == "exponent")
     elif name in PHILOX:
         if len(dtypes) == 4 and dtypes[:3] == (np.int64, np.uint64, np.uint64):
             fn = find_philox(PHILOX[name], number_of(dtypes[3]))
@@ -235,13 +269,18 @@ def add_loop(Loop loop):
 
 
 def find_loop(op, dtypes):
-    """Our loop if there is one, else NumPy's or SciPy's; `op` is a ufunc or a name. None if there is none."""
+    """Our loop if there is one, else NumPy's or SciPy's; `op` is a ufunc or a name. None if there is none.
+
+    Of bfloat16: that of float32, rounded.
+    """
     name = op if isinstance(op, str) else op.__name__
     loop = added.get((name, tuple(np.dtype(d) for d in dtypes)))
     if loop is None:
         loop = own_loop(name, dtypes)
     if loop is not None:
         return loop
+    if BFLOAT16 in dtypes:
+        return widened_loop(op, tuple([np.dtype(d) for d in dtypes]))
     if isinstance(op, str):
         op = getattr(np, op, None)
     return ufunc_loop(op, dtypes) if isinstance(op, np.ufunc) else None
@@ -321,6 +360,8 @@ cdef StepSpec program_step(object entry, list registers, set written) except *:
     cdef StepSpec spec
     loop, ins, outs = entry
     cdef Loop inner = loop
+    # Not a compiled loop, which may have this name.
+    spec.scalars = inner.name == CLIP and inner.fn == find_clip(number_of(inner.dtypes[0]))
     if len(ins) != inner.nin or len(outs) != inner.nout or inner.nin + inner.nout > kOperands:
         raise ValueError(f"{loop!r} takes {inner.nin} and gives {inner.nout} registers")
     for reg, dtype in zip((*ins, *outs), inner.dtypes, strict=True):
@@ -376,6 +417,8 @@ def elementwise(shape, inputs, outputs, registers, steps, label=""):
     if len(written) != len(inputs):
         raise ValueError("elementwise: two inputs share a register")
     for entry in steps:
+        program_step(entry, registers, written)
+    for entry in clipped(steps, [entry[0] for entry in outputs]):
         c_steps.push_back(program_step(entry, registers, written))
     for entry in outputs:
         if entry[0] not in written or entry[1] is None:
@@ -394,6 +437,46 @@ def elementwise(shape, inputs, outputs, registers, steps, label=""):
     return wrap(made, label, n_args, made.extent * per_element, None, [loop for loop, _, _ in steps])
 
 
+cdef str CLIP = "maximum+minimum"
+
+
+cdef list clipped(list steps, list outputs):
+    # A maximum that only the minimum after it reads is one loop with it: two passes take 1.6 times as long.
+    cdef list found = []
+    cdef Py_ssize_t i
+    for i in range(len(steps)):
+        last = found[len(found) - 1] if found else None
+        if last and is_clip(last, steps[i]) and not is_read(steps[i][2][0], last[2][0], steps[i + 1:], outputs):
+            low, (x, bottom), _ = found.pop()
+            loop, (_, top), out = steps[i]
+            dtypes = (*low.dtypes, loop.dtypes[2])
+            made = make_loop(find_clip(number_of(low.dtypes[0])), NULL, 3, 1, CLIP, dtypes, (low, loop))
+            found.append((made, (x, bottom, top), out))
+        else:
+            found.append(steps[i])
+    return found
+
+
+cdef bint is_clip(tuple first, tuple second) except -1:
+    if first[0].name != "maximum" or second[0].name != "minimum" or first[0].dtypes != second[0].dtypes:
+        return False
+    if first[0].dtypes[0].kind not in "fiu" or find_clip(number_of(first[0].dtypes[0])) == NULL:
+        return False
+    return second[1][0] == first[2][0] and second[1][1] != first[2][0]
+
+
+cdef bint is_read(int out, int register, list steps, list outputs) except -1:
+    # Whether what is in a register, once `out` has been written, is wanted later.
+    if out == register:
+        return False
+    for _, sources, results in steps:
+        if register in sources:
+            return True
+        if register in results:
+            return False
+    return register in outputs
+
+
 REDUCE_OPS = {"sum": 0, "prod": 1, "min": 2, "max": 3, "argmin": 4, "argmax": 5, "fmin": 6, "fmax": 7}
 IDENTITIES = {"sum": 0, "prod": 1, "any": False, "all": True}
 
@@ -403,10 +486,10 @@ def reduce_types(str name, source, target):
     if name in ("any", "all") or (target == np.bool_ and name in ("sum", "prod")):
         return ("max" if name in ("any", "sum") else "min"), np.dtype(np.bool_), np.dtype(np.uint8)
     via = target if name in ("sum", "prod") else source
+    if via == FLOAT16 or via == BFLOAT16:
+        via = FLOAT32
     if name in ("fmin", "fmax") and via.kind not in "fc":
         name = name[1:]     # nothing to leave out
-    if via == np.float16:
-        via = np.dtype(np.float32)
     acc = via
     if via == np.bool_:
         acc = np.dtype(np.uint8)
@@ -423,7 +506,7 @@ def reduce(str name, in_dtype, out_dtype, Py_ssize_t outer, Py_ssize_t red, Py_s
     name : {"sum", "prod", "min", "max", "fmin", "fmax", "any", "all", "argmin", "argmax"}
     out_dtype : dtype
         Elements are converted to it first; int64 for argmin and argmax, bool for any and all, `in_dtype` for min and
-        max. float16 accumulates in float32.
+        max. float16 and bfloat16 accumulate in float32.
 
     Returns
     -------

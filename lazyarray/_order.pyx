@@ -46,6 +46,9 @@ cdef extern from "count.hpp" namespace "la" nogil:
     Made make_mask_index(Py_ssize_t n) except +
     Made make_run_flags(int type, Py_ssize_t n) except +
     Made make_take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes) except +
+    Made make_tell(Py_ssize_t n, Py_ssize_t item) except +
+    Made make_tell_nan(int type, Py_ssize_t n) except +
+    Made make_put_along(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t inner, Py_ssize_t item, cbool one) except +
 
 cdef extern from "deal.hpp" namespace "la" nogil:
     const int kDealStages
@@ -58,7 +61,7 @@ MASK_CHUNK = kMaskChunk
 cdef dict NUMBERS = {dtype: number for number, dtype in enumerate(_loops.DTYPES)}
 
 for _dtype, _number in NUMBERS.items():
-    numpy_sorts[_number] = <SortFn>numpy_sort_of(_dtype)
+    numpy_sorts[_number] = <SortFn>numpy_sort_of(_dtype) if _dtype.isbuiltin == 1 else NULL
 
 
 cdef int number_of(object dtype) except -1:
@@ -89,8 +92,13 @@ def run_stages(list stages, *arrays, pieces=None, seed=0):
             raise error(message)
 
 
-def sort(dtype, Py_ssize_t outer, Py_ssize_t n):
-    """A stable sort along the last axis, NaN last: its stages. Operands: x (outer, n), out (outer, n)."""
+def sort(dtype, Py_ssize_t outer, Py_ssize_t n, bint alone=False):
+    """A stable sort along the last axis, NaN last: its stages. Operands: x (outer, n), out (outer, n).
+
+    Buckets are for several workers: one `alone` sorts a row by itself in three quarters of their time.
+    """
+    if alone:
+        return [wrap(make_sort_rows(False, number_of(dtype), outer, n), "sort", 2, <double>outer * n * 10.0)]
     return sort_stages("sort", False, number_of(dtype), outer, n, 5.0)
 
 
@@ -188,22 +196,52 @@ def take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes
     return wrap(make_take_axis(outer, n, m, row_bytes), "take_axis", 3, outer * m * (COUNT + row_bytes * MOVE), errors)
 
 
+def tell(str label, Py_ssize_t n, Py_ssize_t itemsize):
+    """A copy that raises the flag of a division by zero where an element is not sound.
+
+    Operands: x (n), whether sound bool (n), out (n).
+    """
+    return wrap(make_tell(n, itemsize), label, 3, n * (itemsize * MOVE + MOVE))
+
+
+def tell_nan(str label, dtype, Py_ssize_t n):
+    """The same where an element is NaN. Operands: x (n), out (n)."""
+    return wrap(make_tell_nan(number_of(dtype), n), label, 2, n)
+
+
+def put_along(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t inner, Py_ssize_t itemsize, bint one):
+    """out[o, index[o, j, k], k] = values[o, j, k], the last duplicate wins.
+
+    Operands: index int64 (outer, m, inner) in [0, n), values (outer, m, inner) or one, out (outer, n, inner).
+    """
+    errors = {kOutsideBins: (ArrayIndexError, f"index is out of bounds for an axis of size {n}")}
+    return wrap(make_put_along(outer, n, m, inner, itemsize, one), "put_along", 3, outer * m * inner * 2 * COUNT, errors)
+
+
 # Nanoseconds of an element's ways: to its range, and from there to its row.
 cdef tuple DEAL_COSTS = (1.0, 3.0, 2.0)
 
 
-def put_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m):
+cdef NativeKernel at_once(NativeKernel kernel):
+    # In one piece, as each piece looks at all indices: a worker alone takes two thirds of the time of dealing them.
+    kernel.grain = max(kernel.extent, 1)
+    return kernel
+
+
+def put_rows(Py_ssize_t row_bytes, Py_ssize_t n, Py_ssize_t m, bint alone=False):
     """out[index[j]] = values[j], the last duplicate wins: its stages, or None where `_loops.put_rows` is as fast.
 
     Operands: index int64 (m) in [0, n), values (m, row), out (n, row).
     """
     if not deals(row_bytes, n, m):
         return None
+    if alone:
+        return at_once(_loops.put_rows(row_bytes, n, m))
     return [wrap(make_deal_put(stage, row_bytes, n, m), "put_rows", 3, m * <double>DEAL_COSTS[stage], _loops.row_errors(n))
             for stage in range(kDealStages)]
 
 
-def add_rows(dtype, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row):
+def add_rows(dtype, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row, bint alone=False):
     """out[index[j]] += values[j] in the order of j: its stages, or None where `_loops.add_rows` is as fast.
 
     Operands: index int64 (m) in [0, n), values (m, row), out (n, row).
@@ -211,5 +249,7 @@ def add_rows(dtype, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row):
     cdef Py_ssize_t itemsize = np.dtype(dtype).itemsize
     if row != 1 or not deals(itemsize, n, m):
         return None
+    if alone:
+        return at_once(_loops.add_rows(dtype, n, m, row))
     return [wrap(make_deal_add(stage, number_of(dtype), n, m), "add_rows", 3, m * <double>DEAL_COSTS[stage],
                  _loops.row_errors(n)) for stage in range(kDealStages)]

@@ -69,6 +69,7 @@ cdef class Plan:
     cdef Py_ssize_t limit               # the heat at which tiers.py hears of it
     cdef Py_ssize_t runs
     cdef Py_ssize_t n_compiled          # tasks in tier 1
+    cdef bint fallible                  # a native task may fail on data
     cdef bint inline
     cdef object together                # issues all tasks on their one device, or None
     cdef uint64_t used

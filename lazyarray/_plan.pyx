@@ -25,7 +25,7 @@ from lazyarray import device as devices
 from lazyarray import floats, tiers
 from lazyarray._engine cimport (
     NativeFinish, VarState, is_naive, push_native, push_python, push_short, var_idle, var_poison, var_poisoned,
-    var_readable, var_written,
+    var_readable, var_written, vars_begin, vars_end,
 )
 from lazyarray._floats cimport DIVIDE, INVALID, OVERFLOW, UNDERFLOW, Mode, drain, tell
 from lazyarray._floats import KINDS, default, failure, forget
@@ -227,8 +227,7 @@ cdef class Plan:
                 self.kernels.append(kernel)
                 self.calls.append(None)
                 self.n_compiled += task.tier
-                if graph.ops[task.place].fallible:
-                    self.inline = False
+                self.fallible = self.fallible or graph.ops[task.place].fallible
             add_risks(self, &spec, task, graph)
             first = spec
             first.run = NULL
@@ -321,7 +320,7 @@ cdef class Frame:
 
     cdef char* memory
     cdef Plan plan
-    cdef list sites         # raw sites of the tasks that may fail
+    cdef vector[Noted] lines    # by the tasks, where one may fail: where they were recorded
     cdef list foreign       # buffers of other owners, kept alive until the tasks have run
     cdef vector[Noted] noted    # by the plan's risks: where they were recorded, and under which mode
 
@@ -332,6 +331,8 @@ cdef class Frame:
         for i in range(<Py_ssize_t>self.noted.size()):
             Py_XDECREF(self.noted[i].code)
             Py_XDECREF(self.noted[i].mode)
+        for i in range(<Py_ssize_t>self.lines.size()):
+            Py_XDECREF(self.lines[i].code)
         free(self.memory)
 
     cdef int note(self, Walk* walk) except -1:
@@ -347,6 +348,22 @@ cdef class Frame:
             Py_XINCREF(noted.mode)
             self.noted.push_back(noted)
         return 0
+
+    cdef int locate(self, Walk* walk) except -1:
+        cdef Py_ssize_t i, n = <Py_ssize_t>self.plan.tasks.size()
+        cdef PyObject* raw
+        cdef Noted line
+        line.mode = NULL
+        self.lines.reserve(n)
+        for i in range(n):
+            raw = walk.order[self.plan.tasks[i].place]
+            line.code, line.lasti = <PyObject*>(<Node>raw).code, (<Node>raw).lasti
+            Py_XINCREF(line.code)
+            self.lines.push_back(line)
+        return 0
+
+    cdef tuple site_of(self, Py_ssize_t index):
+        return None if self.lines.empty() else (<object>self.lines[index].code, self.lines[index].lasti)
 
     cdef list notes_of(self, int index):
         # What `_floats.tell` wants to know of a task.
@@ -367,59 +384,13 @@ cdef class Frame:
         kernel = self.plan.kernels[index]
         known = kernel.errors or {}
         kind, message = known.get(code, (RuntimeError, f"kernel {kernel.label} failed with code {code}"))
-        return located(kind, message, self.sites[index] if self.sites is not None else None)
+        return located(kind, message, self.site_of(index))
 
 
-cdef void collect_raised() noexcept:
-    # With the GIL: the frames named there are alive, or in their __dealloc__. Latest first.
-    cdef Raised* each = raised().take_all()
-    cdef list found = []
-    cdef PyObject* raw
-    while each != NULL:
-        raw = <PyObject*>each.frame
-        found.append((<int>each.flags, (<Frame><object>raw).notes_of(each.index)))
-        each = each.next
-    for flags, notes in reversed(found):
-        tell(flags, notes)
-
-
-cdef int speak() except -1:
-    if not raised().empty():
-        collect_raised()
-    return drain()
-
-
-def warn_now():
-    """Issue the floating-point warnings of what has run."""
-    speak()
-
-
-def hush():
-    """Forget the floating-point warnings of what has run."""
-    if not raised().empty():
-        collect_raised()
-    forget()
-
-
-def located(kind, message, site):
-    """An exception that names the line where the failing op was recorded."""
-    if site is not None and site[0] is not None:
-        line = line_of(site)
-        message = f"{message}\n  Recorded at {line}."
-    return kind(message)
-
-
-def line_of(site):
-    """'file:line' of a raw site."""
-    code, lasti = site
-    for start, end, line in code.co_lines():
-        if start <= lasti < end:
-            return f"{code.co_filename}:{line}"
-    return f"{code.co_filename}:{code.co_firstlineno}"
-
-
+include "native/plan_warnings.pxi"
 include "native/plan_host.pxi"
 include "native/plan_device.pxi"
+include "native/plan_inline.pxi"
 
 
 cdef object array_at(char* ptr, tuple shape, tuple strides, object dtype):
@@ -446,20 +417,14 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
     cdef char* numbers
     cdef char** bases
     cdef vector[VarState*] slot_vars
-    cdef vector[VarState*] reads
-    cdef vector[VarState*] writes
     cdef Node node
     cdef Buffer buffer
     cdef Spec* spec
     cdef Arg* arg
     cdef char* at
     cdef PyObject* raw
-    cdef Py_ssize_t failed = -1
-    cdef NativeFinish finish
-    cdef const uint64_t* depends
-    cdef Py_ssize_t nbytes = 0
-    cdef bint short = False
-    cdef bint watched = False, strict = False
+    cdef Py_ssize_t begin = 0
+    cdef bint watched = False, strict = False, here = False, begun = False
     frame.plan = plan
     frame.memory = <char*>malloc(
         n_calls * sizeof(Call) + (n_args + n_slots) * sizeof(char*) + 16 * n_slots + 16
@@ -527,60 +492,69 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
                 raw = walk.order[plan.offsets[k]]
                 at += (<Node>raw).offset
             pointers[j] = at
-    if not plan.inline:
-        frame.sites = []
-        for i in range(n_calls):
-            raw = walk.order[plan.tasks[i].place]
-            frame.sites.append((<Node>raw).raw_site)
-    if substitutes is None:
-        for i in range(<Py_ssize_t>walk.order.size()):
-            order.append(<object>walk.order[i])
-        for i in range(<Py_ssize_t>plan.kept.size()):
-            issue(<Node>order[plan.kept[i].place], <Buffer>buffers[plan.kept[i].slot])
-        for node in order:
-            settle(node)
-            node.pinned = False
-        node = None
-    else:
-        results = []
-        for i in range(<Py_ssize_t>plan.kept.size()):
-            raw = walk.order[plan.kept[i].place]
-            results.append((plan.kept[i].place, leaf_like(<Node>raw, <Buffer>buffers[plan.kept[i].slot])))
-        if take is not None:
-            take.take(results)
-    n_tasks += n_calls
-    n_compiled += plan.n_compiled
-    if waiting and plan.inline and plan.cost < INLINE_COST and not strict and not is_naive() and quiet(plan, slot_vars):
-        n_inline += 1
-        if plan.cost > RELEASE_COST:
-            with nogil:
-                failed = run_inline(plan, calls)
+    if plan.fallible or not plan.inline:
+        frame.locate(walk)
+    here = waiting and plan.inline and plan.cost < INLINE_COST and not strict and not is_naive() and quiet(plan, slot_vars)
+    if here and (plan.cost > RELEASE_COST or plan.fallible):
+        # Other threads meet what it makes before it is there.
+        here = begun = vars_begin(slot_vars.data(), plan.is_written.data(), n_slots)
+    try:
+        if substitutes is None:
+            for i in range(<Py_ssize_t>walk.order.size()):
+                order.append(<object>walk.order[i])
+            for i in range(<Py_ssize_t>plan.kept.size()):
+                issue(<Node>order[plan.kept[i].place], <Buffer>buffers[plan.kept[i].slot])
+            for node in order:
+                settle(node)
+                node.pinned = False
+            node = None
         else:
-            failed = run_inline(plan, calls)
-        for i in range(n_slots):
-            if slot_vars[i] != NULL and plan.is_written[i]:
-                var_written(slot_vars[i])
-        if failed >= 0:
-            out_of_memory(plan, walk, failed, slot_vars)
-        if watched:
-            for i in range(n_calls):
-                if calls[i].raised.flags:
-                    if frame.noted.empty():
-                        frame.note(walk)
-                    tell(<int>calls[i].raised.flags, frame.notes_of(<int>i))
-        return results
+            results = []
+            for i in range(<Py_ssize_t>plan.kept.size()):
+                raw = walk.order[plan.kept[i].place]
+                results.append((plan.kept[i].place, leaf_like(<Node>raw, <Buffer>buffers[plan.kept[i].slot])))
+            if take is not None:
+                take.take(results)
+        n_tasks += n_calls
+        n_compiled += plan.n_compiled
+        if here:
+            n_inline += 1
+            begin = run_here(plan, walk, frame, calls, slot_vars, watched, &begun)
+        if begin < n_calls:
+            hand_over(plan, walk, frame, begin, numbers, slot_vars, watched, waiting and substitutes is None)
+    finally:
+        if begun:
+            vars_end(slot_vars.data(), plan.is_written.data(), n_slots)
+    return results
+
+
+cdef int hand_over(
+    Plan plan, Walk* walk, Frame frame, Py_ssize_t begin, char* numbers, vector[VarState*]& slot_vars, bint watched, bint waiting,
+) except -1:
+    # The tasks from `begin` on, to the engine or to devices.
+    cdef Py_ssize_t n_slots = <Py_ssize_t>plan.slots.size(), n_calls = <Py_ssize_t>plan.tasks.size(), i, k
+    cdef Call* calls = <Call*>(numbers + 16 * n_slots)
+    cdef char** pointers = <char**>(calls + n_calls)
+    cdef vector[VarState*] reads
+    cdef vector[VarState*] writes
+    cdef Spec* spec
+    cdef NativeFinish finish
+    cdef const uint64_t* depends
+    cdef Py_ssize_t nbytes = 0
+    cdef bint short = False
     if watched:
-        frame.note(walk)
-        for i in range(n_calls):
+        if frame.noted.empty():
+            frame.note(walk)
+        for i in range(begin, n_calls):
             calls[i].raised.frame = <PyObject*>frame
-    if waiting and substitutes is None:
+    if waiting:
         for i in range(n_slots):
             nbytes += plan.slots[i].nbytes
         short = nbytes <= SHORT_BYTES
     if plan.together is not None:
         issue_together(plan, pointers, frame, numbers, slot_vars)
-        return results
-    for i in range(n_calls):
+        return 0
+    for i in range(begin, n_calls):
         spec = &plan.tasks[i]
         reads.clear()
         writes.clear()
@@ -614,7 +588,7 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
                 spec.priority, None, spec.nbytes,
                 <const char*>(<bytes>plan.labels[i]),
             )
-    return results
+    return 0
 
 
 cdef inline Spec* look_at_modes(Plan plan, Py_ssize_t index, Walk* walk, Call* call) noexcept:
@@ -641,23 +615,6 @@ cdef inline Spec* look_at_modes(Plan plan, Py_ssize_t index, Walk* walk, Call* c
     return spec
 
 
-cdef object no_room(Plan plan, Walk* walk, Py_ssize_t slot):
-    # Blames the op that writes the slot first.
-    cdef Py_ssize_t i, k, needed = plan.peak_bytes, nbytes = plan.slots[slot].nbytes
-    cdef Spec* spec
-    cdef Node node
-    for i in range(<Py_ssize_t>plan.tasks.size()):
-        spec = &plan.tasks[i]
-        for k in range(spec.first_write, spec.first_write + spec.n_writes):
-            if plan.vars[k] == slot:
-                node = <Node>walk.order[spec.place]
-                what = f"{node.op.name}: no memory for {size_text(nbytes)} on the way to {node.type!r}"
-                if needed > nbytes:
-                    what += f" ({size_text(needed)} with all that runs with it)"
-                return NoRoom(what, node.where, nbytes, needed)
-    return NoRoom(f"no memory for {size_text(nbytes)}", None, nbytes, needed)
-
-
 cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, Frame frame, Walk* walk):
     function, attributes, layouts, name = plan.calls[index]
     cdef list arrays = []
@@ -666,47 +623,7 @@ cdef object host_call(Plan plan, Py_ssize_t index, char** pointers, Frame frame,
     for shape, strides, dtype in layouts:
         arrays.append(array_at(pointers[i], shape, strides, dtype))
         i += 1
-    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, frame.sites[index], frame, (<Node>raw).floats)
-
-
-cdef int out_of_memory(Plan plan, Walk* walk, Py_ssize_t failed, vector[VarState*]& slot_vars) except -1:
-    # An op that cannot fail on data has failed for want of memory; all that the plan writes is poisoned.
-    cdef Py_ssize_t i
-    cdef Node node = <Node>walk.order[plan.tasks[failed].place]
-    message = f"no memory for the working storage of {plan.labels[failed].decode()} on the way to {node.type!r}"
-    error = located(OutOfMemoryError, message, node.raw_site)
-    for i in range(<Py_ssize_t>slot_vars.size()):
-        if slot_vars[i] != NULL and plan.is_written[i]:
-            var_poison(slot_vars[i], error)
-    return 0
-
-
-cdef bint quiet(Plan plan, vector[VarState*]& slot_vars) noexcept:
-    # Nothing that this plan reads or writes is still being worked on.
-    cdef Py_ssize_t i
-    cdef VarState* var
-    for i in range(<Py_ssize_t>slot_vars.size()):
-        var = slot_vars[i]
-        if var == NULL:
-            continue
-        if plan.slots[i].leaf < 0:
-            if not var_idle(var):
-                return False
-        elif not var_idle(var) or var_poisoned(var):
-            return False
-    return True
-
-
-cdef Py_ssize_t run_inline(Plan plan, Call* calls) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef int code
-    for i in range(<Py_ssize_t>plan.tasks.size()):
-        code = run_call(&calls[i], 0, calls[i].extent)
-        if code == 0 and calls[i].finish != NULL:
-            code = finish_call(&calls[i])
-        if code != 0:
-            return i
-    return -1
+    return HostCall(function, dict(attributes, out=arrays.pop()), arrays, name, frame.site_of(index), frame, (<Node>raw).floats)
 
 
 def counters():

@@ -7,10 +7,15 @@
 # Guarded by the GIL: everything here.
 
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 cimport cython
 from libc.stdint cimport INT64_MIN, int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
+from libcpp.vector cimport vector
+
+from types import MethodType
 
 import numpy as np
 
@@ -18,8 +23,8 @@ cimport numpy as cnp
 
 from lazyarray import _floats, _ir
 from lazyarray._handle cimport (
-    CallKey, Calls, Handle, Seen, check_writeable, fits, k_order, known_view, look, new_view, no_view, node_of, peek, spread_over,
-    view_of, wait_for, wrap, write, write_seen,
+    CallKey, Calls, Handle, Met, Seen, at_rest, check_writeable, copy_at_once, fits, k_order, known_view, look, new_view, no_view,
+    node_of, peek, spread_over, view_of, wait_for, wrap, write, write_at_once, write_seen,
 )
 from lazyarray._handle import from_numpy, same_view, storage_node
 from lazyarray._handle import seen as seen_as
@@ -46,11 +51,22 @@ cdef extern from "Python.h":
         Py_ssize_t tp_vectorcall_offset
         unsigned long tp_flags
     const unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    const unsigned long Py_TPFLAGS_METHOD_DESCRIPTOR
     Py_ssize_t PyVectorcall_NARGS(size_t flags)
+    object PyObject_Vectorcall(object function, PyObject** args, size_t flags, PyObject* names)
+    PyObject* Py_True
+    PyObject* Py_False
+    bint PyLong_CheckExact(PyObject* value) noexcept
+    bint PyFloat_CheckExact(PyObject* value) noexcept
+    bint PyTuple_CheckExact(PyObject* value) noexcept
+    bint PyList_CheckExact(PyObject* value) noexcept
+    bint PyUnicode_CheckExact(PyObject* value) noexcept
+    PyObject* PyTuple_GET_ITEM(tuple values, Py_ssize_t i) noexcept
+    PyObject* PyList_GET_ITEM(list values, Py_ssize_t i) noexcept
 
 cnp.import_array()
 
-cdef object FLOAT64 = canonical("f8"), FLOAT32 = canonical("f4")
+cdef object FLOAT64 = canonical("f8"), FLOAT32 = canonical("f4"), INT64 = canonical("i8")
 cdef str C_ORDER = "C", K_ORDER = "K"
 
 cdef object silent = _floats.silent
@@ -59,10 +75,13 @@ cdef dict operators = _ir.operators
 cdef tuple OPERATORS = ()           # those of NAMES, by the numbers below
 cdef object array_class = None
 cdef object elementwise_class = None
-cdef object contractions = None     # what records again what was recorded for arrays of the same types: products of two,
-cdef object gathers = None          # reads at one array of indices,
-cdef object reshapes = None         # copies in another shape,
-cdef object casts = None            # and in another dtype
+cdef class Recalled
+cdef Recalled contractions = None   # what records again what was recorded for arrays of the same types: products of two,
+cdef Recalled gathers = None        # reads at one array of indices,
+cdef Recalled picks = None          # at one that is known to be in bounds,
+cdef Recalled reshapes = None       # copies in another shape,
+cdef Recalled casts = None          # and in another dtype
+cdef dict composites = {}           # what is made of ops -> the Recalled of it
 cdef dict products = {}             # the types of two arrays -> (op, attributes, type) where their product is one node
 
 cdef enum:
@@ -73,7 +92,7 @@ cdef enum:
     ADD, SUBTRACT, MULTIPLY, DIVIDE, FLOOR_DIVIDE, REMAINDER, POWER, AND, OR, XOR, LEFT_SHIFT, RIGHT_SHIFT, NEGATIVE, POSITIVE,
     ABSOLUTE, INVERT, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, SQUARE
 
-NAMES = (
+cdef tuple NAMES = (
     "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "bitwise_and", "bitwise_or", "bitwise_xor",
     "left_shift", "right_shift", "negative", "positive", "absolute", "invert", "less", "less_equal", "equal", "not_equal",
     "greater", "greater_equal", "square",
@@ -92,142 +111,17 @@ def install(module):
 
 def install_operators():
     """Take Python's operators from the registry, once all are defined."""
-    global OPERATORS, casts, contractions, elementwise_class, gathers, reshapes
+    global OPERATORS, casts, contractions, elementwise_class, gathers, picks, reshapes
     elementwise_class = type(operators["add"])
     contractions = Recalled(operators["matmul"], True)
     gathers = Recalled(hooks.gathered)
+    picks = Recalled(hooks.picked)
     reshapes = Recalled(hooks.layouts.reshaped)
     casts = Recalled(hooks.layouts.converted, True, True)
     OPERATORS = tuple([operators[name] if name in operators else _ir.registry[name] for name in NAMES])
 
 
-# ---- operands
-
-cdef object operand(object value):
-    """A Node or a plain Python number; None where lazyarray does not know the type."""
-    if isinstance(value, ArrayBase):
-        return node_of(<ArrayBase>value)
-    if type(value) is int or type(value) is float or type(value) is complex:
-        return value
-    return hooks.foreign_operand(value)
-
-
-cdef bint falling(cnp.ndarray shadow) noexcept:
-    # The steps do not grow from axis to axis: K order is C order.
-    cdef int axis, ndim = cnp.PyArray_NDIM(shadow)
-    cdef cnp.npy_intp step, last = -1
-    for axis in range(ndim):
-        if cnp.PyArray_DIM(shadow, axis) == 1:
-            continue
-        step = cnp.PyArray_STRIDE(shadow, axis)
-        step = step if step >= 0 else -step
-        if step == 0:
-            continue
-        if last >= 0 and step > last:
-            return False
-        last = step
-    return True
-
-
-cdef inline bint plain(object value):
-    # Arrays in C order and numbers: no layout to be worked out.
-    if isinstance(value, ArrayBase):
-        shadow = (<ArrayBase>value).shadow
-        return shadow is (<ArrayBase>value).storage.node.type.shadow or falling(<cnp.ndarray>shadow)
-    return not cnp.PyArray_Check(value) or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>value)
-
-
-cdef inline bint quick(object value) noexcept:
-    # An array that is all of its Storage, while no call is traced: its Node is its value.
-    return (type(value) is array_class and not watching
-            and (<ArrayBase>value).shadow is (<ArrayBase>value).storage.node.type.shadow)
-
-
-cdef object elementwise2(object op, object x, object y):
-    cdef object a, b
-    cdef Node out = None
-    if quick(x) and type(op) is elementwise_class:
-        if quick(y):
-            out = (<ElementwiseOp>op).apply2((<ArrayBase>x).storage.node, (<ArrayBase>y).storage.node)
-            return wrap(out, out.type.ndim == 0)
-        if type(y) is float:
-            out = (<ElementwiseOp>op).apply2((<ArrayBase>x).storage.node, y)
-            return wrap(out, out.type.ndim == 0)
-    if not (plain(x) and plain(y)):
-        return k_ordered(op, (x, y))
-    a = operand(x)
-    if a is None:
-        return NotImplemented
-    b = operand(y)
-    if b is None:
-        return NotImplemented
-    if isinstance(op, ElementwiseOp):
-        try:
-            out = (<ElementwiseOp>op).apply2(a, b)
-        except OverflowError:
-            pass        # a comparison has an answer
-    if out is None:
-        last = newest()
-        out = op(a, b)
-        ask_since(last)
-    return wrap(out, out.type.ndim == 0)
-
-
-cdef object product(ArrayBase x, object y):
-    # After a large product the caches hold none of Python's data: its rule, run again, would take 60 us instead of 3.
-    cdef Node a, b, out
-    cdef tuple found
-    cdef object key
-    if not isinstance(y, ArrayBase):
-        return hooks.matmul(x, y)
-    a = node_of(x)
-    b = node_of(<ArrayBase>y)
-    key = (a.type.id << 30) | b.type.id
-    found = products.get(key)
-    if found is not None:
-        out = make(<Op>found[0], (a, b), found[1], <Type>found[2], 0)
-    else:
-        if products.get(key, b) is None:
-            again = contractions((x, y))
-            if again is not NotImplemented:
-                return again
-        last = newest()
-        out = operators["matmul"](a, b)
-        ask_since(last)
-        if len(products) >= PRODUCTS:
-            products.clear()
-        products[key] = None
-        if out.state == PENDING and len(out.inputs) == 2 and out.inputs[0] is a and out.inputs[1] is b:
-            products[key] = (out.op, out.attrs, out.type)
-    return wrap(out, out.type.ndim == 0)
-
-
-cdef object elementwise1(Op op, ArrayBase x):
-    cdef Node out
-    if quick(x):
-        out = (<ElementwiseOp>op).apply1(x.storage.node)
-    elif not plain(x):
-        return k_ordered(op, (x,))
-    else:
-        out = (<ElementwiseOp>op).apply1(node_of(x))
-    return wrap(out, out.type.ndim == 0)
-
-
-def apply(op, *values):
-    """An elementwise op on arrays and numbers, laid out as NumPy would."""
-    cdef list operands = []
-    cdef Node out
-    for value in values:
-        if isinstance(value, ArrayBase) and plain(value):
-            operands.append(node_of(<ArrayBase>value))
-        elif type(value) is int or type(value) is float:
-            operands.append(value)
-        else:
-            return k_ordered(op, values)
-    out = op(*operands)
-    return wrap(out, out.type.ndim == 0)
-
-
+include "native/record_operands.pxi"
 include "native/record_order.pxi"
 include "native/record_views.pxi"
 
@@ -241,7 +135,7 @@ cdef class ArrayBase(Handle):
     @property
     def shape(self):
         """Extents; writing changes the handle's, where no copy is needed."""
-        return self.shadow.shape
+        return self.storage.node.type.shape if whole_view(self) else self.shadow.shape
 
     @shape.setter
     def shape(self, value):
@@ -250,7 +144,7 @@ cdef class ArrayBase(Handle):
     @property
     def dtype(self):
         """The NumPy dtype; writing sees the same memory as another."""
-        return self.shadow.dtype
+        return (<cnp.ndarray>self.shadow).descr
 
     @dtype.setter
     def dtype(self, value):
@@ -259,22 +153,22 @@ cdef class ArrayBase(Handle):
     @property
     def ndim(self):
         """Number of axes."""
-        return self.shadow.ndim
+        return cnp.PyArray_NDIM(<cnp.ndarray>self.shadow)
 
     @property
     def size(self):
         """Number of elements."""
-        return self.shadow.size
+        return cnp.PyArray_SIZE(<cnp.ndarray>self.shadow)
 
     @property
     def itemsize(self):
         """Bytes of an element."""
-        return self.shadow.itemsize
+        return cnp.PyArray_ITEMSIZE(<cnp.ndarray>self.shadow)
 
     @property
     def nbytes(self):
         """Bytes of all elements."""
-        return self.shadow.nbytes
+        return cnp.PyArray_NBYTES(<cnp.ndarray>self.shadow)
 
     @property
     def strides(self):
@@ -316,7 +210,7 @@ cdef class ArrayBase(Handle):
                     if view is not None:
                         return look(self, new_view(self, at, view, False))
                     no_view(self, at)
-                found = reshapes((self, wanted))
+                found = reshapes.pair(self, wanted)
                 if found is not NotImplemented:
                     return found
         return hooks.layouts.reshape(self, shape, order, copy)
@@ -349,6 +243,15 @@ cdef class ArrayBase(Handle):
 
     def ravel(self, order="C"):
         """Return the elements in one axis: a view of contiguous data, else a copy."""
+        cdef CallKey at
+        cdef Seen seen
+        if order is C_ORDER and lookable(self):
+            begin(at, self, RAVEL)
+            seen = known_view(self, at)
+            if seen is not None:
+                return look(self, seen)
+            if cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>self.shadow):
+                return look(self, new_view(self, at, self.shadow.reshape(-1), False))
         if order is C_ORDER and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>self.shadow):
             return self.reshape(-1)
         return hooks.layouts.ravel(self, order)
@@ -358,7 +261,7 @@ cdef class ArrayBase(Handle):
 
         'A' is Fortran order where the array has that and not C order.
         """
-        if order is C_ORDER and quick(self) and self.shadow.ndim and self.shadow.dtype.kind != "b":
+        if order is C_ORDER and quick(self) and self.storage.node.type.ndim and letter(self) != c"b":
             return elementwise1(OPERATORS[POSITIVE], self)
         return hooks.layouts.copy(self, order)
 
@@ -370,14 +273,16 @@ cdef class ArrayBase(Handle):
         TypeError
             Where `casting` does not allow the conversion.
         """
-        if order is K_ORDER and casting == "unsafe" and quick(self) and self.shadow.ndim:
-            found = casts((self, dtype))
+        if order is K_ORDER and casting == "unsafe" and quick(self) and self.storage.node.type.ndim:
+            found = casts.pair(self, dtype)
             if found is not NotImplemented:
                 return found
         return hooks.layouts.astype(self, dtype, order, casting, subok, copy)
 
     def __len__(self):
-        return len(self.shadow)
+        if cnp.PyArray_NDIM(<cnp.ndarray>self.shadow) == 0:
+            raise TypeError("len() of unsized object")
+        return cnp.PyArray_DIM(<cnp.ndarray>self.shadow, 0)
 
     def __bool__(self):
         return bool(peek(self))
@@ -415,7 +320,12 @@ cdef class ArrayBase(Handle):
         cdef CallKey at
         cdef Seen seen
         cdef bint element = False
-        if lookable(self):
+        if type(key) is array_class:
+            if quick(self) and quick(key) and letter(<ArrayBase>key) in (c"i", c"u"):
+                found = (picks if in_bounds(self, <ArrayBase>key) else gathers).pair(self, key)
+                if found is not NotImplemented:
+                    return found
+        elif lookable(self):
             begin(at, self, INDEX)
             if add_index(at, key):
                 seen = known_view(self, at)
@@ -424,10 +334,6 @@ cdef class ArrayBase(Handle):
                     seen = new_view(self, at, shadow, element)
                 return look(self, seen)
         if not is_basic(key):
-            if type(key) is array_class and quick(self) and quick(key) and (<ArrayBase>key).shadow.dtype.kind in "iu":
-                found = gathers((self, key))
-                if found is not NotImplemented:
-                    return found
             return hooks.advanced_read(self, key)
         shadow = indexed(self, key, &element)
         return wrap(node_of(view_of(self, shadow)), True) if element else view_of(self, shadow)
@@ -508,8 +414,8 @@ cdef class ArrayBase(Handle):
     def __pow__(self, other, modulo):
         if modulo is not None:
             return NotImplemented
-        if quick(self) and (type(other) is int or (type(other) is float and self.shadow.dtype.kind == "f")):
-            if other == 2 and self.shadow.dtype.kind in "iuf":      # as the operator's rule has it
+        if quick(self) and (type(other) is int or (type(other) is float and letter(self) == c"f")):
+            if other == 2 and letter(self) in (c"i", c"u", c"f"):      # as the operator's rule has it
                 return elementwise1(OPERATORS[SQUARE], self)
         return elementwise2(OPERATORS[POWER], self, other)
 
@@ -585,40 +491,40 @@ cdef class ArrayBase(Handle):
         return hash(peek(self)[()])
 
     def __iadd__(self, other):
-        return inplace("add", self, other)
+        return inplace(ADD, self, other)
 
     def __isub__(self, other):
-        return inplace("subtract", self, other)
+        return inplace(SUBTRACT, self, other)
 
     def __imul__(self, other):
-        return inplace("multiply", self, other)
+        return inplace(MULTIPLY, self, other)
 
     def __itruediv__(self, other):
-        return inplace("divide", self, other)
+        return inplace(DIVIDE, self, other)
 
     def __ifloordiv__(self, other):
-        return inplace("floor_divide", self, other)
+        return inplace(FLOOR_DIVIDE, self, other)
 
     def __imod__(self, other):
-        return inplace("remainder", self, other)
+        return inplace(REMAINDER, self, other)
 
     def __ipow__(self, other):
-        return inplace("power", self, other)
+        return inplace(POWER, self, other)
 
     def __iand__(self, other):
-        return inplace("bitwise_and", self, other)
+        return inplace(AND, self, other)
 
     def __ior__(self, other):
-        return inplace("bitwise_or", self, other)
+        return inplace(OR, self, other)
 
     def __ixor__(self, other):
-        return inplace("bitwise_xor", self, other)
+        return inplace(XOR, self, other)
 
     def __ilshift__(self, other):
-        return inplace("left_shift", self, other)
+        return inplace(LEFT_SHIFT, self, other)
 
     def __irshift__(self, other):
-        return inplace("right_shift", self, other)
+        return inplace(RIGHT_SHIFT, self, other)
 
     def __imatmul__(self, other):
         result = product(self, other)
@@ -629,31 +535,33 @@ cdef class ArrayBase(Handle):
 include "native/record_writing.pxi"
 
 
-def newest():
+cpdef uint64_t newest():
     """The serial number of what this thread has recorded last and not run; 0 where there is nothing."""
     cdef Recorder rec = recorder()
     return 0 if rec.newest == NULL else (<Node>rec.newest).serial
 
 
-def ask_since(uint64_t last):
+cpdef int ask_since(uint64_t last) except -1:
     """Let what was recorded after `last` warn as this moment's errstate says, if the user called this function."""
     cdef Recorder rec = recorder()
     cdef PyObject* at = <PyObject*>rec.newest
     cdef object wanted
     if at == NULL or (<Node>at).serial <= last or not in_front():
-        return
+        return 0
     wanted = <object>mode_now()
     if wanted is silent:
-        return
+        return 0
     while at != NULL and (<Node>at).serial > last:
         if (<Node>at).floats is silent:
             (<Node>at).floats = wanted
         at = <PyObject*>(<Node>at).before
+    return 0
 
 
 # ---- calls like one before
 
 include "native/record_recall.pxi"
+include "native/record_functions.pxi"
 
 
 # ---- functions

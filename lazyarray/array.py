@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-import lazyarray._plan as _plan
-from lazyarray import _engine, _handle, _ir, _record, device, layouts, runtime  # noqa: F401
+from lazyarray import _handle, _ir, _record, device, layouts, lending  # noqa: F401
 from lazyarray._handle import from_node, seen, shadow, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import BOOL, INTP, canonical
+from lazyarray.dtypes import BFLOAT16, BOOL, INTP, canonical, kind_of
 from lazyarray.errors import ArrayIndexError, DTypeError, ShapeError, fail, retell
 from lazyarray.layouts import has_order
 from lazyarray.number import Number
@@ -53,7 +52,8 @@ class Array(ArrayBase):
         """The imaginary part: a view of complex data, read-only zeros otherwise."""
         if self.dtype.kind == "c":
             return seen(self, shadow(self).imag)
-        zero = from_node(shaping.full((), 0, self.dtype), False)
+        number = _ir.settled(shaping.full((), 0, self.dtype), _handle.device_of(self), "imag")
+        zero = from_node(number, False)
         return seen(zero, np.broadcast_to(shadow(zero), self.shape))
 
     @imag.setter
@@ -95,14 +95,23 @@ class Array(ArrayBase):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        if _handle.device_of(self) and dl_device != (1, 0):
-            raise BufferError(
-                f"__dlpack__: memory of {self.device} is not shared\n  Hand on x.to('cpu')."
-            )
+        if _handle.device_of(self):
+            if dl_device != lending.HOST:
+                return lending.capsule(self, stream, max_version, dl_device, copy)
+            if copy is False:
+                raise BufferError(f"__dlpack__: memory of {self.device} is not the CPU's")
+            stream = None  # another device's
         exported = _handle.export_numpy(self)
+        if self.dtype is BFLOAT16:  # which NumPy does not know how to name
+            return lending.of_host(exported, max_version, dl_device, copy)
         return exported.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """How CUDA libraries describe the memory, which both sides see while the dict lives."""
+        return lending.cuda_interface(self)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         backend = device.backends[_handle.device_of(self)]
@@ -137,6 +146,8 @@ class Array(ArrayBase):
             raise AttributeError(
                 f"__array_interface__: the array's memory is that of {self.device}"
             )
+        if self.dtype is BFLOAT16:
+            raise AttributeError("__array_interface__: it has no name for bfloat16")
         exported = _handle.export_numpy(self)
         return {**exported.__array_interface__, "owner": exported}
 
@@ -262,6 +273,25 @@ def array(
             result = from_node(to_node(result), False)
         if device is not None:
             result = result.to(device)
+    elif lending.foreign(source):
+        result = lending.borrowed(source, None, copy)
+        if wanted is not None and wanted != result.dtype:
+            if copy is False:
+                raise ValueError("array: a change of dtype needs a copy")
+            result = result.astype(wanted)
+        elif copy:
+            result = result.copy()
+        if device is not None:
+            result = result.to(device)
+    elif lending.is_bfloat16(source):
+        data = lending.on_host(source, None)
+        if copy is False:
+            if wanted not in (None, BFLOAT16):
+                raise ValueError("array: a change of dtype needs a copy")
+            result = _handle.alias_numpy(data)
+        else:
+            result = _handle.placed(_handle.from_numpy(data), home)
+            result = result if wanted in (None, BFLOAT16) else result.astype(wanted)
     elif copy is False:
         if not isinstance(source, np.ndarray) or (wanted is not None and wanted != source.dtype):
             raise ValueError("array: unable to avoid a copy while creating an array as requested")
@@ -328,18 +358,31 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
     Parameters
     ----------
     x : object with ``__dlpack__`` and ``__dlpack_device__``
-        On the CPU; C-contiguous unless `copy` is True.
+        On the CPU or a GPU, where the array then lies, too; C-contiguous, unless `copy` is True.
     device : Device or str, optional
+        Another one makes a copy there.
     copy : bool, optional
-        True copies the data.
+        True copies the data; False never does.
 
     Raises
     ------
     ValueError
-        Where the memory is not C-contiguous and `copy` is not True.
+        Where the memory is not C-contiguous and `copy` is not True, or `copy` is False and a copy
+        is needed.
     """
+    if lending.foreign(x):
+        where = None if device is None else as_device(device)
+        found = lending.borrowed(x, where, copy)
+        if where in (None, found.device):
+            return found.copy() if copy else found
+        if copy is False:
+            text = f"from_dlpack: the memory is that of {found.device}; {where} needs a copy"
+            raise ValueError(text)
+        return found.to(where)
     home = number_of(as_device(device))
-    data = np.from_dlpack(x, copy=copy)
+    if home and copy is False:
+        raise ValueError("from_dlpack: the memory is the CPU's; another device needs a copy")
+    data = lending.on_host(x, copy)
     if copy or home:
         return _handle.placed(_handle.from_numpy(data), home)
     if not data.flags.c_contiguous:
@@ -359,6 +402,11 @@ number_of = device.number_of
 def gathered(values: Node, places: Node) -> Array:
     """``values[places]``."""
     return advanced_read(from_node(values, False), from_node(places, False))
+
+
+def picked(values: Node, places: Node) -> Node:
+    """The same where all places are known to be in bounds, and none counts from the end."""
+    return indexing.gather_axes(values, (0,), [places], 0, checked=True)
 
 
 OURS = np.ndarray.__array_ufunc__
@@ -400,9 +448,11 @@ def foreign_operand(value: Any) -> Any:
         return None
     if isinstance(value, np.ndarray):
         return to_node(_handle.from_numpy(value))
+    if lending.is_bfloat16(value) and not lending.foreign(value):
+        return to_node(_handle.from_numpy(lending.on_host(value, None)))
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         data = native(np.asarray(nested(value)))
-        if data.dtype.kind in "biufc":
+        if kind_of(data.dtype) in "biufc":
             return to_node(imported(value, data))
     return None
 
@@ -593,65 +643,6 @@ def is_mask(key: Any, shape: tuple[int, ...]) -> bool:
     if isinstance(key, tuple) and len(key) == 1:
         key = key[0]
     return getattr(key, "dtype", None) == np.bool_ and key.shape == shape and len(shape) > 0
-
-
-def evaluate(*arrays: Any) -> None:
-    """Start computing arrays (or nested lists, tuples and dicts of them); return at once.
-
-    One flush computes them together on the engine, so what they share is computed once.
-    """
-    if not _handle.start(arrays):
-        runtime.flush([_handle.storage_node(a) for a in flatten(arrays)])
-
-
-def flatten(tree: Any) -> Iterator[Array]:
-    """The arrays in nested lists, tuples and dicts."""
-    if isinstance(tree, ArrayBase):
-        yield tree
-    elif isinstance(tree, dict):
-        for part in tree.values():
-            yield from flatten(part)
-    elif isinstance(tree, list | tuple):
-        for part in tree:
-            yield from flatten(part)
-
-
-def wait_all(*trees: Any) -> None:
-    """Wait for every array in nested lists, tuples and dicts.
-
-    Without arguments, wait for all that this thread has recorded and that is still wanted, and for
-    all that any thread of this process has handed to the engine.
-
-    Raises
-    ------
-    BaseException
-        What the computation of an array raised. Without arguments an ExceptionGroup of every
-        failure that no wait has raised yet.
-    """
-    if not trees:
-        _handle.cut()
-        _engine.wait_all()
-        _plan.warn_now()
-        return
-    found = tuple(flatten(trees))
-    if not _handle.start(found, True):
-        evaluate(*found)
-    for each in found:
-        each.wait()
-
-
-def time(fn: Callable[[], Any], repeat: int = 5) -> float:
-    """Return the median time of ``fn()`` in seconds, waiting for the arrays it returns.
-
-    Parameters
-    ----------
-    fn : callable
-        Takes nothing; the arrays in what it returns (nested lists, tuples, dicts) are waited for.
-    repeat : int, default 5
-        Counted runs, after one that is not.
-    """
-    wait_all(fn())
-    return runtime.timed(fn, wait_all, repeat)
 
 
 _handle.install(Array)

@@ -256,7 +256,8 @@ class Assignment:
                 args += [(base, ()), (out, ())]
             else:
                 base = out
-            read_by.setdefault(base, set()).add(out)
+            if not self.slots[base].const:
+                read_by.setdefault(base, set()).add(out)
         if kernel.scratch_bytes:
             scratch = self.scratch(kernel.scratch_bytes)
             args.append((scratch, ()))

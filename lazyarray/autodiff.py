@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+import numpy as np
+
 from lazyarray import _ir
 from lazyarray._ir import Node, registry, view
 from lazyarray.dtypes import is_inexact
@@ -13,7 +15,7 @@ from lazyarray.errors import GradientError, ShapeError, fail, require
 from lazyarray.ops.define import Elementwise
 from lazyarray.ops.indexing import add_rows as ADD_ROWS
 from lazyarray.ops.reduction import sum as SUM
-from lazyarray.ops.shaping import UPDATE, VIEW, broadcast_to, full, reshape, update
+from lazyarray.ops.shaping import UPDATE, VIEW, Shape, broadcast_to, full, reshape, update
 
 CONST = 2  # _ir.State
 
@@ -135,7 +137,25 @@ def gradients(
             _ir.release_tape(node)
             if type(node.variable) is CustomOutput:
                 node.variable = None
-    return [(node, found[node.serial]) for node in wanted if node.serial in found]
+    return [
+        (node, _ir.settled(found[node.serial], node.device, "backward"))
+        for node in wanted
+        if node.serial in found
+    ]
+
+
+def full_like(node: Node, value: float) -> Node:
+    """A number broadcast to the shape of a node, of its dtype and on its device."""
+    return numbers(node.shape, value, node.dtype, node.device)
+
+
+def numbers(shape: Shape, value: float, dtype: np.dtype, device: int) -> Node:
+    """A number broadcast to a shape, on a device."""
+    if not device:
+        return full(shape, value, dtype)
+    # A view also of shape (): a number alone would have to be copied there.
+    made = VIEW.node((_ir.scalar(value, dtype),), shape, dtype, ((0,) * len(shape), False))
+    return _ir.settled(made, device, "full")
 
 
 def head_cotangent(head: Node, cotangent: Node | None) -> Node:
@@ -157,7 +177,7 @@ def head_cotangent(head: Node, cotangent: Node | None) -> Node:
             "retain_graph=True keeps a tape for a second walk.",
         )
     if cotangent is None:
-        return full(head.shape, 1, head.dtype)
+        return full_like(head, 1)
     require(
         cotangent.shape == head.shape,
         ShapeError,
@@ -326,6 +346,8 @@ def call_backward(call: CustomCall, found: dict[int, Node]) -> None:
 
 def deposit(found: dict[int, Node], node: Node, g: Node) -> None:
     """Add a cotangent to those of `node`."""
+    if g.device != node.device and g.state != CONST:
+        g = _ir.settled(g, node.device, "backward")
     known = found.get(node.serial)
     found[node.serial] = g if known is None else added(known, g)
 

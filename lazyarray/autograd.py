@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle, _ir, _trace, autodiff
+from lazyarray import _handle, _ir, _trace, autodiff, device
 from lazyarray._handle import from_node, seen, shadow, storage_node, to_node
 from lazyarray._ir import Node, Scope
 from lazyarray._record import ArrayBase
-from lazyarray.array import Array, asarray, flatten
+from lazyarray.array import Array, asarray
+from lazyarray.autodiff import full_like, numbers
 from lazyarray.dtypes import is_inexact
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError, fail, require
-from lazyarray.ops.shaping import full
+from lazyarray.waiting import flatten
 
 REQUESTS = ("write", "add", "null")
 turns = count(1)  # of gradients that backward leaves, in this process
@@ -85,7 +86,7 @@ class Gradient:
         """The gradient of a Storage that holds `node`; zeros before the first `backward`."""
         if self.array is None:
             with pause():
-                self.array = from_node(full(node.shape, 0, node.dtype), False)
+                self.array = from_node(full_like(node, 0), False)
         return self.array
 
     def put(self, g: Node) -> None:
@@ -103,7 +104,7 @@ class Gradient:
         self.done(self.cleared)
         if self.array is not None:
             with pause():
-                _handle.replace(self.array, full(self.array.shape, 0, self.array.dtype))
+                _handle.replace(self.array, full_like(storage_node(self.array), 0))
 
     def done(self, change: Callable[[], None]) -> None:
         """Change the state; every run of a call that is traced changes it, too."""
@@ -239,9 +240,15 @@ def cotangents_of(heads: list[Array], given: Any) -> list[Node | None]:
         f"{len(heads)} heads, but {len(parts)} gradients of heads",
     )
     return [
-        None if part is None else to_node(asarray(part, getattr(part, "dtype", head.dtype)))
+        None if part is None else cotangent_of(head, part)
         for head, part in zip(heads, parts, strict=True)
     ]
+
+
+def cotangent_of(head: Array, given: Any) -> Node:
+    """The Node of what is given for a head; what is no array yet goes where the head lies."""
+    place = None if isinstance(given, ArrayBase) else head.device
+    return to_node(asarray(given, getattr(given, "dtype", head.dtype), device=place))
 
 
 def backward(
@@ -439,7 +446,7 @@ class Call:
     def __init__(self, function: Function, inputs: list[Node], outputs: list[Node]) -> None:
         self.function = function
         self.inputs = inputs
-        self.types = [(y.shape, y.dtype) for y in outputs]
+        self.types = [(y.shape, y.dtype, y.device) for y in outputs]
         # Not the tracked outputs, which hold this call: a circle of nodes would never be freed.
         saved = any(y is node for y in outputs for node in function.saved_nodes)
         self.outputs = outputs if saved else None
@@ -447,8 +454,8 @@ class Call:
     def __call__(self, cotangents: list[Node | None]) -> list[Node | None]:
         """Return the inputs' cotangents."""
         given = [
-            from_node(full(shape, 0, dtype) if g is None else g)
-            for (shape, dtype), g in zip(self.types, cotangents, strict=True)
+            from_node(numbers(shape, 0, dtype, place) if g is None else g)
+            for (shape, dtype, place), g in zip(self.types, cotangents, strict=True)
         ]
         function, values = self.function, self.function.saved_nodes
         if self.outputs is not None and is_recording():
@@ -523,7 +530,7 @@ def pulled_back(
     pairs = [(h, g) for h, g in zip(heads, given, strict=True) if h.tracked]
     heads, given = [h for h, _ in pairs], [g for _, g in pairs]
     found = by_serial(autodiff.gradients(heads, given, nodes, retain=retain))
-    return iter([from_node(found.get(n.serial) or full(n.shape, 0, n.dtype)) for n in nodes])
+    return iter([from_node(found.get(n.serial) or full_like(n, 0)) for n in nodes])
 
 
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -619,7 +626,8 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple
 
     def pull(cotangents: Any) -> tuple[Any, ...]:
         given: list[Node] = []
-        mapped(cotangents, lambda g: given.append(to_node(g)))
+        with device.known[heads[0].device] if heads else pause():  # data go where the heads lie
+            mapped(cotangents, lambda g: given.append(to_node(g)))
         require(
             len(given) == len(heads),
             ShapeError,

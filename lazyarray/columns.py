@@ -279,15 +279,14 @@ def runs_of(program: Steps) -> list[Any] | None:
     runs: list[Any] = []
     begin = 0
     while begin < len(steps):
-        if isinstance(steps[begin][0], APART):
+        if apart(steps[begin]):
             runs.append(steps[begin])
+            uniform.difference_update(steps[begin][2])
             begin += 1
             continue
         end = begin
         totals: set[int] = set()
-        while end < len(steps) and not (
-            isinstance(steps[end][0], APART) or totals.intersection(steps[end][1])
-        ):
+        while end < len(steps) and not (apart(steps[end]) or totals.intersection(steps[end][1])):
             if isinstance(steps[end][0], _fused.FoldStep):
                 totals.update(steps[end][2])
             end += 1
@@ -311,7 +310,11 @@ def unspread(program: Steps) -> list[Any] | None:
         if isinstance(what, _fused.FoldStep):
             if not (joins(what) or finds(program, what)) or reads[0] in spread:
                 return None
-        elif isinstance(what, _loops.Loop) and not (fusable((what, reads, writes)) and short(what)):
+        elif (
+            isinstance(what, _loops.Loop)
+            and apart((what, reads, writes))
+            and any(register in spread for register in reads)
+        ):
             return None
         steps.append((what, tuple(spread.get(r, r) for r in reads), writes))
         for register in writes:
@@ -323,10 +326,17 @@ def unspread(program: Steps) -> list[Any] | None:
     return steps
 
 
-def short(loop: Any) -> bool:
-    """Whether a loop's text has no rare elements, and may stand in several places."""
-    scalar = lookup(loop.name, loop.dtypes)
-    return scalar is not None and scalar.full is None and len(scalar.steps) <= LONGEST
+def apart(step: Any) -> bool:
+    """Whether loops over lines stand between a step and the next one.
+
+    They do where it is over lines itself, and where its text has rare elements or is too long to
+    stand in several places: that one's loop goes over the elements that the one before stored.
+    """
+    what = step[0]
+    if not isinstance(what, _loops.Loop):
+        return isinstance(what, APART)
+    scalar = lookup(what.name, what.dtypes) if fusable(step) else None
+    return scalar is None or scalar.full is not None or len(scalar.steps) > LONGEST
 
 
 def lines_run(

@@ -12,14 +12,14 @@ import numpy as np
 
 from lazyarray._handle import window
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import BOOL, canonical
+from lazyarray.dtypes import BOOL, canonical, is_inexact
 from lazyarray.errors import OptionError, ShapeError, fail, require
 from lazyarray.ops.define import normalize_axis
 
 from .array import Array, asarray
 from .functions import broadcast_to, expand_dims, flip, full, moveaxis, ones, where, zeros
 from .hosted import observe, unmarked
-from .lift import LIFTED, RECALLS, stored
+from .lift import LIFTED, RECALLS, stored, warned
 from .observers import peek
 
 __all__ = [
@@ -100,7 +100,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         given = given * len(axes)
     elif len(given) != len(axes):
         raise TypeError("gradient: invalid number of arguments")
-    kind = f.dtype if f.dtype.kind in "fc" else FLOAT64
+    kind = f.dtype if is_inexact(f.dtype) else FLOAT64
     f = f.astype(FLOAT64) if f.dtype.kind in "iu" else f
     found = []
     for each, d in zip(axes, given, strict=True):
@@ -300,9 +300,8 @@ def cov(
         w = asarray(w)
         x = x - LIFTED["average"](x, 1, w)[:, None]
         other = (x * w).T
-    with np.errstate(divide="ignore"):
-        scale = np.true_divide(1, fact)
-    found = LIFTED["matmul"](x, other.conj()) * asarray(scale).astype(x.dtype)
+    scale = LIFTED["divide"](1.0, asarray(fact))
+    found = LIFTED["matmul"](x, other.conj()) * scale.astype(x.dtype)
     return unmarked(LIFTED["positive"](found.squeeze())) if found.size == 1 else found
 
 
@@ -349,7 +348,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
 def filled(a: Any, value: int) -> Array:
     """The array with a number for NaN."""
     a = asarray(a)
-    return where(isnan(a), value, a) if a.dtype.kind in "fc" else a
+    return where(isnan(a), value, a) if is_inexact(a.dtype) else a
 
 
 def nancumsum(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Array:
@@ -606,3 +605,11 @@ def sort_complex(a: Any) -> Array:
     if found.dtype.kind == "c":
         return found
     return found.astype(np.complex64 if found.dtype.char in "bhBH" else np.complex128)
+
+
+# What is recorded for these warns as NumPy's functions do.
+for _name in (
+    "corrcoef", "cov", "cross", "cumulative_prod", "cumulative_sum", "ediff1d", "gradient",
+    "nancumprod", "nancumsum", "polyval", "trapezoid", "unwrap", "vander", "sinc",
+):  # fmt: skip
+    globals()[_name] = warned(globals()[_name])

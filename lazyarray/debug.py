@@ -1,4 +1,4 @@
-"""Where a wrong number came from: `la.debug.nans`."""
+"""Where a wrong number came from: `la.debug.nans`. What ran when: `la.debug.timeline`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 import lazyarray._plan as _plan
-from lazyarray import _bind, _handle
+from lazyarray import _bind, _engine, _handle, device
 from lazyarray._ir import Node
+from lazyarray.dtypes import is_inexact
 from lazyarray.errors import NanError, fail
 
 PENDING, CONST = 0, 2
@@ -57,6 +58,59 @@ def nans() -> Iterator[None]:
         _bind.set_inspector(before)
 
 
+@contextmanager
+def timeline() -> Iterator[list[device.Event]]:
+    """Keep what runs inside the block, and when, on the CPU and on all devices, on one clock.
+
+    Yields
+    ------
+    list of Event
+        Filled at the end of the block, which waits for the devices; by start. Each has ``kind``
+        ("task" on the CPU; "kernel", "graph", "into" or "out of" on a device), ``name``,
+        ``device``, ``stream`` (on the CPU, the native id of the thread), ``start`` and ``end`` in
+        ns, as `time.monotonic_ns`, and ``nbytes`` of a copy. A device's times are its own: they say
+        when its streams have worked, not when they were told to.
+
+    Notes
+    -----
+    For one thread at a time. What is a graph's counts as one; see `la.stats`.
+
+    Examples
+    --------
+    >>> with la.debug.timeline() as events:
+    ...     la.wait_all([la.tanh(la.ones((500, 500))) @ la.ones((500, 500))])
+    >>> all(event.start <= event.end for event in events)
+    True
+    """
+    events: list[device.Event] = []
+    opened = [backend for backend in device.backends if backend is not None]
+    _engine.start_log()
+    for backend in opened:
+        backend.start_log()
+    try:
+        yield events
+    finally:
+        try:
+            for backend in opened:
+                events += backend.stop_log()
+        finally:
+            events += tasks(_engine.stop_log())
+            events.sort(key=lambda event: event.start)
+
+
+def tasks(log: list[Any]) -> Iterator[device.Event]:
+    """The tasks of the engine's log: those that the CPU ran."""
+    begun: dict[tuple[int, int], Any] = {}
+    for event in log:
+        key = event.task, event.thread
+        if event.kind == "start":
+            begun[key] = event
+        elif event.kind == "end" and key in begun:
+            start = begun.pop(key)
+            where = str(event.thread)
+            yield device.Event("task", start.name, "cpu", where, start.time, event.time, 0)
+
+
 def set_nans(on: bool) -> None:
     """Do from now on what `nans` does inside its block, or stop it."""
     _bind.set_inspector(inspect if on else None)
@@ -82,7 +136,7 @@ def inspect(nodes: list[Node]) -> None:
 
 def spoiled(node: Node) -> np.ndarray | None:
     """Which elements of a value are NaN; None where none is, or where it has failed."""
-    if node.dtype.kind not in "fc":
+    if not is_inexact(node.dtype):
         return None
     try:
         found = np.isnan(_bind.value(node))

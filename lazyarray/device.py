@@ -10,10 +10,22 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lazyarray import _ir
-from lazyarray.errors import DeviceError, OptionError, fail
+from lazyarray.errors import DeviceError, OptionError, OutOfMemoryError, fail
+
+
+class Event(NamedTuple):
+    """What a device's stream has done, with times of the device in ns, as `time.monotonic_ns`."""
+
+    kind: str  # "kernel", "graph", "into" or "out of"
+    name: str
+    device: str
+    stream: str  # "compute", "into" or "out of"
+    start: int
+    end: int
+    nbytes: int  # of a copy
 
 
 class Memory(Protocol):
@@ -42,17 +54,50 @@ class Backend(Protocol):
     def prepare(self, task: Any) -> Launch:
         """Return what issues a task of a plan."""
 
+    def custom(self, op: Any, call: Any) -> bool:
+        """Compile a user's CUDA source for a call; False where the device runs none."""
+
     def write(self, memory: Memory, data: bytes) -> None:
         """Let the stream put a few bytes there."""
 
     def capture(self, issue: Callable[[], None]) -> Any:
-        """Return what `issue` issues, to be issued by a `launch()` of it."""
+        """Return what `issue` issues, to be issued by a `launch()` of it; None: not now."""
 
     def synchronize(self) -> None:
         """Wait until all that was issued is done; raise what failed in it."""
 
+    def start_log(self) -> None:
+        """Keep what streams do, and when."""
+
+    def stop_log(self) -> list[Event]:
+        """Return what streams have done since `start_log`, which is waited for."""
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Let the stream copy within the device's memory."""
+
     def dlpack_device(self) -> tuple[int, int]:
         """Return DLPack's name of the device."""
+
+    def dlpack_stream(self) -> int | None:
+        """Return the stream that has to wait for others, as DLPack names it."""
+
+    def lent(self, stream: int | None) -> None:
+        """Hand memory over to others: their stream waits for ours."""
+
+    def borrowed(self) -> None:
+        """Take memory of others, for which ours waits already."""
+
+    def returned(self, kept: Any) -> None:
+        """End what began with `lent` or `borrowed`; `kept` is let go when the stream is done."""
+
+    def await_stream(self, other: int | None) -> None:
+        """Let the stream wait for what has been issued to another one."""
+
+    def meet(self) -> None:
+        """Let the stream wait for what others do with memory that both see."""
+
+    def part(self) -> None:
+        """Let others wait for what the stream does with memory that both see."""
 
     def statistics(self) -> dict[str, int]:
         """Return memory in use, its peak and what is kept for later, in bytes."""
@@ -101,6 +146,7 @@ adding = threading.Lock()
 # A kind's backend: index -> Backend, or DeviceError; and how many there are. Set by higher floors.
 openers: dict[str, Callable[[int], Backend]] = {}
 counters: dict[str, Callable[[], int]] = {}
+locators: dict[str, Callable[[int], int]] = {}  # address -> which of a kind has it
 
 
 def number_of(device: Device) -> int:
@@ -127,6 +173,31 @@ def backend_of(number: int) -> Backend:
     found = backends[number]
     assert found is not None
     return found
+
+
+def meet() -> None:
+    """Let devices wait for what others have issued on memory that both see."""
+    for backend in backends:
+        if backend is not None:
+            backend.meet()
+
+
+def part() -> None:
+    """Let others wait for what devices have been issued on memory that both see."""
+    for backend in backends:
+        if backend is not None:
+            backend.part()
+
+
+def describe_holders(number: int) -> list[str]:
+    """Lines that say who holds most of a device's memory; a higher floor sets it."""
+    return []
+
+
+def out_of_memory(backend: Backend, text: str) -> OutOfMemoryError:
+    """The error of a device that has no memory, with those who hold most of it."""
+    lines = describe_holders(backends.index(backend)) if backend in backends else []
+    return OutOfMemoryError("\n".join([text, *lines]))
 
 
 # Turns of launches in a plan: copies to a device, what it computes, copies from it.

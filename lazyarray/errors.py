@@ -36,6 +36,10 @@ class OptionError(LazyArrayError, ValueError):
     """An argument, setting or environment variable with a value outside its choices."""
 
 
+class SourceError(LazyArrayError, ValueError):
+    """The source of a kernel that does not compile."""
+
+
 class DeviceError(LazyArrayError, RuntimeError, ValueError):
     """A device that is absent, or operands on different devices."""
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lazyarray._floats import TELLING
+from lazyarray.dtypes import is_inexact
+
 from .plan import EMPTY, UPDATE, VIEW
 
 INVALID, DIVIDE, OVERFLOW, UNDERFLOW = 1, 4, 8, 16
@@ -58,9 +61,11 @@ def flags_of(op: Any, inputs: Sequence[np.dtype], result: np.dtype) -> tuple[str
     name = op.name
     if op.kind in (VIEW, UPDATE, EMPTY):
         return name, 0, 0
+    if name in TELLING:
+        return TELLING[name], DIVIDE, 0
     if name == "cast":
         return name, *of_cast(inputs[0], result)
-    inexact = any(d.kind in "fc" for d in (*inputs, result))
+    inexact = any(is_inexact(d) for d in (*inputs, result))
     if not inexact:
         return name, INTEGER.get(name, 0), 0
     if name in COMPARING:
@@ -76,9 +81,9 @@ def flags_of(op: Any, inputs: Sequence[np.dtype], result: np.dtype) -> tuple[str
 
 def of_cast(source: np.dtype, result: np.dtype) -> tuple[int, int]:
     """The flags of a conversion, and those that say nothing."""
-    if source.kind in "fc" and result.kind in "iu":
+    if is_inexact(source) and result.kind in "iu":
         return INVALID, 0
-    if source.kind in "fc" and result.kind in "fc":
+    if is_inexact(source) and is_inexact(result):
         smaller = result.itemsize < source.itemsize
         return (SIZE, INVALID) if smaller else (0, INVALID)
     return (OVERFLOW, 0) if result.char == "e" else (0, 0)

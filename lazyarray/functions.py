@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import warnings
@@ -16,7 +17,7 @@ from lazyarray._handle import from_node, seen, shadow
 from lazyarray._ir import registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import canonical
-from lazyarray.errors import ShapeError, fail, retell
+from lazyarray.errors import DTypeError, ShapeError, fail, require, retell
 from lazyarray.ops import elementwise, shaping
 
 from .array import LARGE_MASK, Array, asarray, node
@@ -84,14 +85,9 @@ def alike(function: Callable[..., Array]) -> Callable[..., Array]:
     def rule(*args: Any, **options: Any) -> Array:
         return function(*map(unwrapped, args), **options)
 
-    recall = _record.Recalled(rule, pointwise=True, scalars=False)
-
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Array:
-        found = recall(args, options)
-        return function(*args, **options) if found is NotImplemented else found
-
-    return call
+    nowhere = tuple({"device", "like"} & inspect.signature(function).parameters.keys())
+    recall = _record.Recalled(rule, pointwise=True, scalars=False, elsewhere=nowhere)
+    return functools.wraps(function)(_record.Remembered(function, recall))
 
 
 def unwrapped(value: Any) -> Any:
@@ -111,8 +107,8 @@ def as_shape(shape: Any, op: str) -> tuple[int, ...]:
     return found
 
 
-@placed
 @alike
+@placed
 def zeros(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
@@ -120,8 +116,8 @@ def zeros(
     return filled("zeros", shape, 0, dtype, device, order)
 
 
-@placed
 @alike
+@placed
 def ones(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
@@ -129,8 +125,8 @@ def ones(
     return filled("ones", shape, 1, dtype, device, order)
 
 
-@placed
 @alike
+@placed
 def full(
     shape: Any,
     fill_value: Any,
@@ -174,8 +170,8 @@ def in_columns(order: Any, op: str) -> bool:
     return bool(order == "F")
 
 
-@placed
 @alike
+@placed
 def empty(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
@@ -279,10 +275,15 @@ def full_like(
     return found
 
 
-@placed
 @alike
+@placed
 def arange(
-    start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: Any = None
+    start: Any = None,
+    stop: Any = None,
+    step: Any = None,
+    dtype: Any = None,
+    *,
+    device: Any = None,
 ) -> Array:
     """Return evenly spaced numbers in the half-open interval [start, stop).
 
@@ -292,7 +293,9 @@ def arange(
         When `step` is zero.
     """
     if stop is None:
-        start, stop = 0, start
+        require(start is not None, DTypeError, "arange", "needs a stop")
+        start, stop = None, start
+    start, step = 0 if start is None else start, 1 if step is None else step
     start, stop, step = (
         x.item() if isinstance(x, ArrayBase | np.generic) else x for x in (start, stop, step)
     )
@@ -300,11 +303,13 @@ def arange(
         np.result_type(*map(np.asarray, (start, stop, step))) if dtype is None else dtype, "arange"
     )
     count = max(0, math.ceil((stop - start) / step))
+    what = f"of bools has at most 2 elements, not {count}"
+    require(wanted.kind != "b" or count <= 2, DTypeError, "arange", what)
     return from_node(elementwise.arange_node(start, step, count, wanted), False)
 
 
-@placed
 @alike
+@placed
 def linspace(
     start: float,
     stop: float,
@@ -339,8 +344,8 @@ def linspace(
     return LIFTED["floor"](out).astype(wanted) if wanted.kind in "iu" else out.astype(wanted)
 
 
-@placed
 @alike
+@placed
 def eye(
     N: int, M: int | None = None, k: int = 0, dtype: Any = np.float64, *, device: Any = None
 ) -> Array:
@@ -396,7 +401,6 @@ def ravel(a: Any, order: str = "C") -> Array:
 def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
     """Lift a NumPy function that gives a view."""
 
-    @functools.wraps(function)
     def view(a: Any, *args: Any, **options: Any) -> Array:
         a = as_it_is(a)
         own = shadow(a)
@@ -406,9 +410,10 @@ def on_shadow(function: Callable[..., np.ndarray]) -> Callable[..., Array]:
             retell(error, function.__name__, a.shape)
         return a if found is own else seen(a, found)
 
-    view.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
-    view.__module__ = "lazyarray"
-    return view
+    made: Any = functools.wraps(function)(_record.Viewed(function, view))
+    made.__doc__ = f"Return a view; as `numpy.{function.__name__}`."
+    made.__module__ = "lazyarray"
+    return made
 
 
 transpose = permute_dims = on_shadow(np.transpose)
@@ -441,7 +446,7 @@ def at_least(function: Callable[..., np.ndarray]) -> Callable[..., Any]:
 atleast_1d, atleast_2d, atleast_3d = map(at_least, (np.atleast_1d, np.atleast_2d, np.atleast_3d))
 
 
-def flip(m: Any, axis: Any = None) -> Array:
+def flipped(m: Any, axis: Any = None) -> Array:
     """Return a view with the order of elements reversed along all axes, or those given."""
     m = asarray(m)
     if axis is None:
@@ -450,6 +455,10 @@ def flip(m: Any, axis: Any = None) -> Array:
         return seen(m, np.flip(shadow(m), axis))
     except ValueError as error:
         retell(error, "flip", m.shape)
+
+
+flip = functools.wraps(flipped)(_record.Viewed(np.flip, flipped))
+flip.__name__ = flip.__qualname__ = "flip"
 
 
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lazyarray._handle import from_data
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import BOOL, INTP, canonical
+from lazyarray.dtypes import BFLOAT16, BOOL, INTP, canonical, is_inexact
 from lazyarray.errors import OptionError, fail
 from lazyarray.ops.define import normalize_axis
 
@@ -292,14 +292,20 @@ def require(a: Any, dtype: Any = None, requirements: Any = None, *, like: Any = 
 def asarray_chkfinite(a: Any, dtype: Any = None, order: Any = None) -> Array:
     """Return an array, or raise ValueError where an element is not finite: reads the elements."""
     found = ordered(asarray(a, dtype), order)
-    if found.dtype.kind in "fc" and not LIFTED["isfinite"](found).all():
+    if is_inexact(found.dtype) and not LIFTED["isfinite"](found).all():
         raise ValueError("asarray_chkfinite: array must not contain infs or NaNs")
     return found
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
     """Say whether a dtype is of a kind; as `numpy.isdtype`."""
-    return np.isdtype(canonical(dtype, "isdtype"), kind)
+    found = canonical(dtype, "isdtype")
+    if found is not BFLOAT16:
+        return np.isdtype(found, kind)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return any(
+        np.isdtype(np.dtype("f4"), k) if isinstance(k, str) else np.dtype(k) == found for k in kinds
+    )
 
 
 for _made in (

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle, _record
+from lazyarray import _handle, _record, device
 from lazyarray._record import ArrayBase
+from lazyarray.dtypes import kind_of
 from lazyarray.errors import DTypeError, FallbackError, FallbackWarning, OptionError, fail, require
 from lazyarray.number import Number
 from lazyarray.ops.host import HostOp, ValuesNeededError
 
-from .array import evaluate, flatten
 from .lift import as_argument, as_result, named, stored
+from .waiting import evaluate, flatten
 
 HOME = os.path.dirname(__file__) + os.sep
 CHOICES = ("", "warn", "error")
@@ -87,14 +88,14 @@ def viewed(a: Any) -> Any:
 def wrapped(found: Any, name: str) -> Any:
     """What NumPy returned, with arrays for its arrays and scalars."""
     if isinstance(found, np.ndarray | np.generic):
-        if found.dtype.kind not in "biufc" or found.dtype.itemsize > 16:
-            fail(
-                DTypeError,
-                name,
-                f"the result has dtype {found.dtype}",
-                f"Keep such data in NumPy: np.{name}(np.asarray(x), ...).",
-            )
-        return _handle.from_numpy(np.asarray(found), isinstance(found, np.generic))
+        if kind_of(found.dtype) not in "biufc" or found.dtype.itemsize > 16:
+            remedy = f"Keep such data in NumPy: np.{name}(np.asarray(x), ...)."
+            if name == "load" and found.dtype == "V2":  # what NumPy's files make of it
+                remedy = "If it was saved as bfloat16: la.asarray(np.load(file).view(la.bfloat16))."
+            fail(DTypeError, name, f"the result has dtype {found.dtype}", remedy)
+        made = _handle.from_numpy(np.asarray(found), isinstance(found, np.generic))
+        home = device.number_of(device.current_device())
+        return _handle.placed(made, home) if home else made
     if isinstance(found, tuple):
         made = [wrapped(part, name) for part in found]
         return type(found)(*made) if hasattr(found, "_fields") else type(found)(made)
@@ -124,8 +125,15 @@ def observe(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         evaluate(*arrays)
     args, options = mapped(args, viewed), mapped(options, viewed)
     if out is None:
-        return wrapped(function(*args, **options), name)
+        found = function(*args, **options)
+        with place_of(arrays):
+            return wrapped(found, name)
     return written(function, args, options, out, name)
+
+
+def place_of(arrays: list[Any]) -> Any:
+    """Where what has been computed of arrays goes: where the first one lies."""
+    return device.known[_handle.device_of(arrays[0])] if arrays else device.current_device()
 
 
 def written(

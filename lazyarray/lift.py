@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lazyarray import _record
+from lazyarray._floats import TELLING
 from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
@@ -59,7 +60,10 @@ ARRAYS = {"pad", "roll"}  # their results without axes are no scalars
 
 
 # Functions that are no ufuncs whose floating-point warnings are those of NumPy's.
-WARNING = {"sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "dot", "inner", "vdot", "diff"}
+WARNING = {
+    "sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "dot", "inner", "vdot", "diff",
+    "average", "outer", "kron", "tensordot",
+}  # fmt: skip
 # Rules that look at types and arguments only, and record the same for the same.
 RECALLED = {
     "all", "any", "append", "argmax", "argmin", "argsort", "clip", "column_stack", "concatenate",
@@ -125,7 +129,7 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
 
     if op.__name__ in RECALLED:
         RECALLS[op.__name__] = recall = _record.Recalled(rule, pointwise=True)
-        function = recalled(function, recall)
+        function = _record.Remembered(function, recall)
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, op.__name__, op.__doc__)
 
@@ -219,19 +223,9 @@ def lifted_function(op: Any) -> Callable[..., Any]:
             of_parts=of_parts,  # an array is its rows
             most=1 if name in ("roll", "tile") else 64,  # where the others are read
         )
-        function = recalled(function, recall)
+        function = _record.Remembered(function, recall)
     function.__signature__ = signature  # type: ignore[attr-defined]
     return named(function, name, doc)
-
-
-def recalled(function: Callable[..., Any], recall: _record.Recalled) -> Callable[..., Any]:
-    """A function whose calls like one before are recorded without running it."""
-
-    def call(*args: Any, **options: Any) -> Any:
-        found = recall(args, options)
-        return function(*args, **options) if found is NotImplemented else found
-
-    return call
 
 
 def warning(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,6 +234,19 @@ def warning(op: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         last = _record.newest()
         found = op(*args, **options)
+        _record.ask_since(last)
+        return found
+
+    return call
+
+
+def warned(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a function of arrays."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        last = _record.newest()
+        found = function(*args, **options)
         _record.ask_since(last)
         return found
 
@@ -313,8 +320,9 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 HIDDEN = {
     "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows", "take_axis",
     "count_bins", "sum_bins", "count_between", "count_mask", "take_masked", "put_masked",
-    "mask_index", "run_flags", "put_rows", "add_rows", "flat_index", "correlate2d",
-    "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
+    "mask_index", "run_flags", "put_rows", "put_along", "add_rows", "flat_index", "correlate2d",
+    "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad", "mantissa",
+    "exponent", *TELLING,
 }  # fmt: skip
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh",
@@ -360,7 +368,12 @@ UFUNCS = {
         ufuncs.whole_part,
         doc="Return the parts behind and before the point; as `numpy.modf`.",
     ),
-    "frexp": TwoResults(np.frexp, "Return mantissas and exponents of two; as `numpy.frexp`."),
+    "frexp": TwoResults(
+        np.frexp,
+        ufuncs.mantissa,
+        ufuncs.exponent,
+        doc="Return mantissas and exponents of two; as `numpy.frexp`.",
+    ),
     "isnat": ufunc(np.isnat, ufuncs.isnat, doc="Not defined for the dtypes of lazyarray."),
 }
 FUNCTIONS.update({each.numpy: each for each in UFUNCS.values()})
@@ -369,6 +382,8 @@ Array.__array_ufunc__ = array_ufunc  # type: ignore[method-assign, assignment]
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function as a method of arrays."""
+    if isinstance(function, _record.Remembered):
+        return function
 
     @functools.wraps(function)
     def call(self: Array, *args: Any, **options: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lazyarray import _record
+from lazyarray._ir import Node
 from lazyarray.errors import ShapeError, require
 from lazyarray.ops import solvers
 
@@ -80,10 +82,20 @@ def composed(function: Callable[..., Any]) -> Callable[..., Any]:
         bound = bind(function.__name__, signature, args, options)
         for key, value in bound.arguments.items():
             bound.arguments[key] = as_argument(kinds[key], value)
+        last = _record.newest()
         result = as_result(function(*bound.args, **bound.kwargs))
+        _record.ask_since(last)
         return result if out is None else stored(out, result, function.__name__)
 
-    return published(call, getattr(np.linalg, function.__name__), function.__doc__ or "")
+    def rule(*args: Any, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        for key, value in bound.arguments.items():
+            if type(value) is not Node:
+                bound.arguments[key] = as_argument(kinds[key], value)
+        return function(*bound.args, **bound.kwargs)
+
+    made = _record.Remembered(call, _record.Recalled(rule, True))
+    return published(made, getattr(np.linalg, function.__name__), function.__doc__ or "")
 
 
 def titled(function: Callable[..., Any], kind: Any) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import lazyarray._bind as _bind
 import lazyarray._memory as _memory
 from lazyarray import _ir, schedule
+from lazyarray import device as devices
 from lazyarray._handle import held_nodes, storage_node
 from lazyarray._ir import Node
 from lazyarray._record import ArrayBase
@@ -170,13 +171,15 @@ class Holder:
         return f"{size:>9}  {self.dtype}{list(self.shape)}, held by {by}, from {self.where}"
 
 
-def holders(n: int = 10) -> list[Holder]:
+def holders(n: int = 10, device: Any = None) -> list[Holder]:
     """Return the largest values in memory, with the lines they come from and who holds them.
 
     Parameters
     ----------
     n : int, default 10
         How many.
+    device : Device or str, optional
+        In whose memory; default: the CPU's.
 
     Examples
     --------
@@ -188,9 +191,15 @@ def holders(n: int = 10) -> list[Holder]:
         fail(DTypeError, "holders", f"n is a count, got {type(n).__name__}")
     if n < 0:
         fail(OptionError, "holders", f"n is a count, got {n}")
+    number = 0 if device is None else number_of(as_device(device))
+    return found_holders(number)[:n]
+
+
+def found_holders(number: int) -> list[Holder]:
+    """All values in the memory of a device, by its number, the largest first."""
     found: dict[int, tuple[Node, set[str]]] = {}
     for node, why in values():
-        buffer = _bind.buffer_of(node)
+        buffer = _bind.buffer_of(node) if node.device == number else None
         if buffer is not None:
             found.setdefault(buffer.address, (node, set()))[1].add(why)
             if _bind.is_pinned(node):
@@ -201,7 +210,7 @@ def holders(n: int = 10) -> list[Holder]:
         if buffer is not None:
             nbytes = buffer.held or buffer.nbytes
             result.append(Holder(nbytes, node.shape, node.dtype, node.where, tuple(sorted(by))))
-    return sorted(result, key=lambda each: -each.nbytes)[:n]
+    return sorted(result, key=lambda each: -each.nbytes)
 
 
 def values() -> Iterator[tuple[Node, str]]:
@@ -233,6 +242,12 @@ def largest() -> list[str]:
     if rest > 0:
         lines.append(f"    {_memory.size_text(rest):>9}  in smaller ones, or held by programs")
     return lines
+
+
+def largest_on(number: int) -> list[str]:
+    """Lines for an OutOfMemoryError of another device than the CPU, by its number."""
+    found = found_holders(number)[:5]
+    return ["  The largest values in its memory:", *(f"    {each}" for each in found)] * bool(found)
 
 
 def forget_values(nbytes: int) -> None:
@@ -334,4 +349,5 @@ def parsed(size: object) -> int | None:
 
 
 _memory.set_describe(largest)
+devices.describe_holders = largest_on
 _bind.set_forget_values(forget_values)

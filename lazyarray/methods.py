@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import types
@@ -12,6 +13,7 @@ import numpy as np
 
 from lazyarray import _handle, _record, elements, reductions, writers
 from lazyarray._handle import seen, shadow, storage_node
+from lazyarray._record import Remembered
 from lazyarray.dtypes import INTP, canonical
 from lazyarray.errors import DTypeError, ShapeError, fail
 from lazyarray.ops.define import normalize_axis
@@ -24,10 +26,15 @@ from .lift import LIFTED, RECALLS, filled
 from .observers import nonzero as places_of
 from .observers import peek
 
+# Methods whose leading parameters, so many with `self`, are those of the function that is recalled.
+POSITIONAL = {"argmax": 2, "argmin": 2, "clip": 3, "cumprod": 3, "cumsum": 3, "round": 2}
+
 
 def attach(function: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
     """Make a function a method of arrays."""
     name = name or function.__name__.rstrip("_")
+    if name in POSITIONAL:
+        function = functools.wraps(function)(Remembered(function, RECALLS[name], POSITIONAL[name]))
     function.__name__ = name
     function.__qualname__ = f"Array.{name}"
     setattr(Array, name, function)

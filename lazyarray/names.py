@@ -1,8 +1,8 @@
 """NumPy's names that are no functions of arrays: scalar types, constants, states, dtypes.
 
 They are NumPy's own objects: a program that compares dtypes, catches an exception or sets how
-errors are handled works with both. Arrays of dtypes that lazyarray has not are refused where they
-are made.
+errors are handled works with both. bfloat16 is ml_dtypes'. Arrays of dtypes that lazyarray has not
+are refused where they are made.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from lazyarray.dtypes import bfloat16, finfo
 
 from .hosted import shaped
 
@@ -27,7 +29,7 @@ CONSTANTS = (
     "False_", "ScalarType", "True_", "e", "euler_gamma", "inf", "little_endian", "nan", "newaxis",
     "pi", "sctypeDict", "typecodes",
 )  # fmt: skip
-TYPES = ("dtype", "finfo", "iinfo", "promote_types")
+TYPES = ("dtype", "iinfo", "promote_types")
 QUESTIONS = ("can_cast", "result_type")  # which look at dtypes alone
 STATES = ("errstate", "geterr", "geterrcall", "seterr", "seterrcall")
 CLASSES = ("busdaycalendar", "matrix", "recarray", "record")  # of what stays in NumPy
@@ -39,6 +41,7 @@ def names() -> dict[str, Any]:
     listed = (*SCALARS, *CONSTANTS, *TYPES, *STATES, *CLASSES, *MODULES)
     found = {name: getattr(np, name) for name in listed}
     found |= {name: getattr(np, name) for name in EXTENDED if hasattr(np, name)}
+    found |= {"bfloat16": bfloat16, "finfo": finfo}
     return found | {name: shaped(getattr(np, name)) for name in QUESTIONS}
 
 

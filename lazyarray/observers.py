@@ -10,14 +10,20 @@ from lazyarray import _handle, _ir
 from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import BOOL, INTP
+from lazyarray.dtypes import BFLOAT16, BOOL, INTP
 from lazyarray.errors import ShapeError
 from lazyarray.ops import counting, indexing, shaping, sorting
 
-from .array import LARGE_MASK, Array, array, asarray, counted, evaluate, node
+from .array import LARGE_MASK, Array, array, asarray, counted, node
 from .array import nonzero as indices_of
 from .catalog import CATALOG
 from .hosted import observe
+from .waiting import evaluate
+
+
+def place(x: Any) -> Any:
+    """Where what is computed of `x` lies."""
+    return x.device if isinstance(x, ArrayBase) else None
 
 
 def peek(x: Any) -> np.ndarray:
@@ -50,7 +56,7 @@ def nonzero(a: Any) -> tuple[Array, ...]:
     if not (a.ndim if isinstance(a, ArrayBase) else np.ndim(a)):
         raise ShapeError("nonzero: not for 0-d arrays\n  Use la.atleast_1d(x).nonzero().")
     if not is_large(a):
-        return tuple(array(part) for part in indices_of(asarray(a)))
+        return tuple(array(part, device=place(a)) for part in indices_of(asarray(a)))
     return unraveled(places(flags_of(a)), a.shape)
 
 
@@ -68,13 +74,13 @@ def unraveled(flat: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
 
 def flatnonzero(a: Any) -> Array:
     """Return the flat indices of the elements that are not zero."""
-    return places(flags_of(a)) if is_large(a) else array(np.flatnonzero(peek(a)))
+    return places(flags_of(a)) if is_large(a) else array(np.flatnonzero(peek(a)), device=place(a))
 
 
 def argwhere(a: Any) -> Array:
     """Return the indices of the elements that are not zero, shape (count, ndim)."""
     if not is_large(a):
-        return array(np.argwhere(peek(a)))
+        return array(np.argwhere(peek(a)), device=place(a))
     return from_node(registry["stack"]([to_node(part) for part in nonzero(a)], -1), False)
 
 
@@ -89,7 +95,8 @@ def unique(
     sorted: bool = True,
 ) -> Any:
     """Return the sorted distinct elements, and where they stand; as `numpy.unique`."""
-    if not is_large(ar) or axis is not None or not equal_nan:
+    own = is_large(ar) or (isinstance(ar, ArrayBase) and ar.dtype is BFLOAT16 and ar.size > 0)
+    if not own or axis is not None or not equal_nan:  # NumPy's sort of bfloat16 knows no NaN
         return observe(
             np.unique,
             (ar, return_index, return_inverse, return_counts, axis),

@@ -12,7 +12,7 @@ import numpy as np
 
 from lazyarray import _handle, _jit
 from lazyarray._jit import Unfit
-from lazyarray._record import ArrayBase
+from lazyarray._record import ArrayBase, Remembered, Viewed
 
 OBJECT_LIMIT = 200_000  # objects that are searched
 IN_DICT, IN_SEQUENCE, IN_CELL, ATTRIBUTE, LENGTH, EQUAL, VARIABLE = range(7)  # as in _jit
@@ -52,7 +52,7 @@ class Search:
             return False
         if isinstance(x, types.ModuleType) and x.__name__.partition(".")[0] in SKIPPED:
             return False
-        if isinstance(x, types.FunctionType | types.BuiltinFunctionType):
+        if isinstance(x, types.FunctionType | types.BuiltinFunctionType | Remembered | Viewed):
             name = getattr(x, "__module__", None) or ""
             if name.partition(".")[0] in SKIPPED:
                 return False

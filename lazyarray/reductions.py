@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lazyarray import _floats, _record
+from lazyarray._handle import from_node, to_node
+from lazyarray._ir import registry
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import INTP, canonical
+from lazyarray.dtypes import BFLOAT16, HALVES, INTP, canonical, is_inexact
 from lazyarray.errors import AxisError, DTypeError, ShapeError, fail, require
 from lazyarray.ops.define import normalize_axes, normalize_axis
 
@@ -22,7 +25,7 @@ from .ufunc import ufunc
 from .ufunc_calls import as_mask
 
 NO_VALUE: Any = np._NoValue
-FLOAT16, FLOAT32, FLOAT64 = (np.dtype(c) for c in "efd")
+FLOAT32, FLOAT64 = (np.dtype(c) for c in "fd")
 REDUCERS = {name: found for name, found in LIFTED.items() if isinstance(found, ufunc)}
 
 __all__ = [
@@ -39,6 +42,36 @@ def written(result: Any, out: Any, name: str) -> Any:
 def keeps(keepdims: Any) -> bool:
     """``keepdims=`` as a truth value; NumPy's placeholder is none."""
     return keepdims is not NO_VALUE and bool(keepdims)
+
+
+# ---- what is said of results
+
+
+def told(found: Array, sound: Any, what: str) -> Array:
+    """`found`, with one of `TELLING` said where not all of it is sound, whatever the errstate."""
+    steps = found.strides
+    order = sorted(range(len(steps)), key=lambda i: -abs(steps[i]))
+    if order != sorted(order):  # as it lies in memory
+        sound = None if sound is None else sound.transpose(order)
+        turned = told(found.transpose(order), sound, what)
+        return turned.transpose([order.index(i) for i in range(len(order))])
+    node = to_node(found)
+    if node.device:
+        return found
+    last = _record.newest()
+    node = registry[what](node, *([] if sound is None else [to_node(sound)]))
+    if _floats.current() is None:
+        _record.ask_since(last)
+    else:
+        with np.errstate(divide="warn"):
+            _record.ask_since(last)
+    return from_node(node, found.is_scalar)
+
+
+def quotient(total: Array, count: Array) -> Array:
+    """`total` by `count`, which is NaN without a warning where nothing is counted."""
+    some = LIFTED["where"](LIFTED["greater"](count, 0), count, np.nan)
+    return LIFTED["divide"](total, some).astype(total.dtype, copy=False)
 
 
 # ---- what has a kernel
@@ -265,7 +298,7 @@ def moment(
         return found if back is None else found.transpose(back)
     where = True if where is NO_VALUE else where
     if mean is NO_VALUE:
-        mean = masked_mean(a, axes, dtype or wide(a), True, where)
+        mean = masked_mean(a, axes, dtype or wide(a), True, where, False)
     return spread(
         name, a, axes, dtype, ddof, keepdims is not False and keeps(keepdims), where, mean
     )
@@ -273,7 +306,7 @@ def moment(
 
 def wide(a: Array) -> Any:
     """The dtype of a mean, where it is not that of the elements."""
-    return FLOAT64 if a.dtype.kind in "biu" else FLOAT32 if a.dtype == FLOAT16 else None
+    return FLOAT64 if a.dtype.kind in "biu" else FLOAT32 if a.dtype in HALVES else None
 
 
 def counted(a: Array, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
@@ -287,13 +320,21 @@ def counted(a: Array, axes: tuple[int, ...], keepdims: bool, where: Any) -> Any:
     return count
 
 
-def masked_mean(a: Array, axes: tuple[int, ...], dtype: Any, keepdims: bool, where: Any) -> Any:
-    """The mean of the elements where a mask holds."""
+def masked_mean(
+    a: Array, axes: tuple[int, ...], dtype: Any, keepdims: bool, where: Any, says: bool = True
+) -> Any:
+    """The mean of the elements where a mask holds; it says where there are none."""
     wanted = wide(a) if dtype is None else canonical(dtype, "mean")
+    last = _record.newest()
     total = REDUCERS["add"].reduce(a, axes, wanted, None, keepdims, NO_VALUE, where)
-    found = LIFTED["divide"](total, counted(a, axes, keepdims, where))
-    narrow = a.dtype if dtype is None and a.dtype == FLOAT16 else total.dtype
-    return found.astype(narrow, copy=False)
+    count = counted(a, axes, keepdims, where)
+    found = LIFTED["divide"](total, count)
+    _record.ask_since(last)
+    narrow = a.dtype if dtype is None and a.dtype in HALVES else total.dtype
+    found = found.astype(narrow, copy=False)
+    if where is True or not says:
+        return found
+    return told(found, LIFTED["greater"](count, 0), "mean_of_nothing")
 
 
 def spread(
@@ -308,6 +349,7 @@ def spread(
 ) -> Any:
     """The mean of the squared distances from `mean` where a mask holds, or its root."""
     wanted = wide(a) if dtype is None else canonical(dtype, name)
+    last = _record.newest()
     away = asarray(a - mean)
     if away.dtype.kind == "c":
         squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
@@ -315,11 +357,16 @@ def spread(
         squares = LIFTED["square"](away)
     total = REDUCERS["add"].reduce(squares, axes, wanted, None, keepdims, NO_VALUE, where)
     count = counted(a, axes, keepdims, where) - ddof
+    left = count
     count = LIFTED["maximum"](count, 0) if isinstance(count, Array) else count if count > 0 else 0
     found = LIFTED["divide"](total, count).astype(total.dtype, copy=False)
-    if dtype is None and a.dtype == FLOAT16:
-        found = found.astype(FLOAT16)
-    return LIFTED["sqrt"](found) if name == "std" else found
+    if dtype is None and a.dtype in HALVES:
+        found = found.astype(a.dtype)
+    found = LIFTED["sqrt"](found) if name == "std" else found
+    _record.ask_since(last)
+    if not isinstance(left, Array):
+        return found
+    return told(found, LIFTED["greater"](left, 0), "no_freedom")
 
 
 def average(
@@ -368,8 +415,10 @@ def average(
     nothing = total.size > 0 and not w.size
     if nothing or (known and (np.sum(w, axes, dtype) == 0).any()):
         raise ZeroDivisionError("average: weights sum to zero, can't be normalized")
+    last = _record.newest()
     products = LIFTED["multiply"](a, w, dtype=dtype)
     found = LIFTED["sum"](products, axes, None, kept) / total
+    _record.ask_since(last)
     if not returned:
         return found
     return found, total if total.shape == found.shape else broadcast_to(total, found.shape).copy()
@@ -395,7 +444,7 @@ def fitting(w: Any, a: Array, axes: tuple[int, ...], axis: Any) -> Any:
 def known(a: Array, where: Any) -> Any:
     """The mask of the elements that count; True for all."""
     where = True if where is NO_VALUE else where
-    if a.dtype.kind not in "fc":
+    if not is_inexact(a.dtype):
         return where
     there = LIFTED["logical_not"](LIFTED["isnan"](a))
     return there if where is True else LIFTED["logical_and"](there, as_mask(where))
@@ -429,7 +478,7 @@ def nanprod(
 
 def without(a: Array, value: float) -> Any:
     """The array with `value` in place of NaN."""
-    if a.dtype.kind not in "fc":
+    if not is_inexact(a.dtype):
         return a
     return LIFTED["where"](LIFTED["isnan"](a), value, a)
 
@@ -443,7 +492,7 @@ def nanmin(
     where: Any = True,
 ) -> Any:
     """Smallest element over the given axes, leaving NaN out; as `numpy.nanmin`."""
-    return reduced("nanmin", a, axis, None, out, keepdims, initial, where)
+    return extreme("nanmin", a, axis, out, keepdims, initial, where)
 
 
 def nanmax(
@@ -455,7 +504,15 @@ def nanmax(
     where: Any = True,
 ) -> Any:
     """Greatest element over the given axes, leaving NaN out; as `numpy.nanmax`."""
-    return reduced("nanmax", a, axis, None, out, keepdims, initial, where)
+    return extreme("nanmax", a, axis, out, keepdims, initial, where)
+
+
+def extreme(name: str, a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    """What `nanmin` and `nanmax` give."""
+    found = reduced(name, a, axis, None, None, keepdims, initial, where)
+    if is_inexact(found.dtype):
+        found = told(found, None, "all_nan_slice")
+    return written(found, out, name)
 
 
 def nanmean(
@@ -469,18 +526,32 @@ def nanmean(
 ) -> Any:
     """Arithmetic mean over the given axes, leaving NaN out; as `numpy.nanmean`."""
     a = asarray(a)
-    if where is True or where is NO_VALUE or a.dtype.kind not in "fc":
-        if a.dtype.kind not in "fc":
-            return mean(a, axis, dtype, out, keepdims, where=where)
-        kept, back = keepdims is not False and keeps(keepdims), None
-        if a.ndim > 2:
-            a, axis, back = turned(a, axis, kept)
-        found = LIFTED["nanmean"](a, axis, dtype, kept)
-        return written(found if back is None else found.transpose(back), out, "nanmean")
+    if not is_inexact(a.dtype):
+        return mean(a, axis, dtype, out, keepdims, where=where)
+    if dtype is None and a.dtype is BFLOAT16:  # as in `mean`
+        found = nanmean(a.astype(FLOAT32), axis, None, None, keepdims, where=where)
+        return written(found.astype(BFLOAT16), out, "nanmean")
     axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, "nanmean")
-    total = sum(without(a, 0), axes, dtype, None, keepdims, NO_VALUE, where)
-    count = counted(a, axes, keepdims is not False and keeps(keepdims), known(a, where))
-    return written(LIFTED["divide"](total, count).astype(total.dtype, copy=False), out, "nanmean")
+    kept, back, where = keepdims is not False and keeps(keepdims), None, unmasked(where)
+    if where is True and a.ndim > 2:
+        a, axes, back = turned(a, axes, kept)
+    last = _record.newest()
+    total = sum(without(a, 0), axes, dtype, None, kept, NO_VALUE, where)
+    count = counted(a, axes, kept, known(a, where))
+    if total.dtype.kind == "c":  # whose quotient by NaN is an invalid operation
+        _record.ask_since(last)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = quotient(total, count)
+    else:
+        found = quotient(total, count)
+        _record.ask_since(last)
+    found = told(found, LIFTED["greater"](count, 0), "mean_of_nothing")
+    return written(found if back is None else found.transpose(back), out, "nanmean")
+
+
+def unmasked(where: Any) -> Any:
+    """A mask, True for none."""
+    return True if where is NO_VALUE else where
 
 
 def nanstd(
@@ -530,19 +601,24 @@ def nan_moment(
 ) -> Any:
     """A variance or its root over what is no NaN; NaN where nothing is left."""
     a = asarray(a)
-    if a.dtype.kind not in "fc":
+    if not is_inexact(a.dtype):
         return moment(name, a, axis, dtype, ddof, keepdims, where, mean, correction)
+    if dtype is None and a.dtype is BFLOAT16:  # as in `moment`
+        wider = a.astype(FLOAT32)
+        found = nan_moment(name, wider, axis, None, ddof, keepdims, where, mean, correction)
+        return found.astype(BFLOAT16)
     if correction is not NO_VALUE:
         if ddof != 0:
             raise ValueError("ddof and correction can't be provided simultaneously.")
         ddof = correction
     axes = () if a.ndim == 0 and axis in (0, -1) else normalize_axes(axis, a.ndim, f"nan{name}")
+    last = _record.newest()
     mask = known(a, where)
     clean = without(a, 0)
     if mean is NO_VALUE:
         # Not by way of float32 for float16: NumPy's does not either.
         kept = REDUCERS["add"].reduce(clean, axes, dtype, None, True, NO_VALUE, mask)
-        mean = LIFTED["divide"](kept, counted(a, axes, True, mask)).astype(kept.dtype, copy=False)
+        mean = quotient(kept, counted(a, axes, True, mask))
     away = LIFTED["where"](mask, clean - mean, 0)
     if away.dtype.kind == "c":
         squares = LIFTED["square"](away.real) + LIFTED["square"](away.imag)
@@ -550,9 +626,10 @@ def nan_moment(
         squares = LIFTED["square"](away)
     total = sum(squares, axes, None, None, keepdims)
     left = counted(a, axes, keepdims is not False and keeps(keepdims), mask) - ddof
-    found = LIFTED["divide"](total, left).astype(total.dtype, copy=False)
-    found = LIFTED["where"](left <= 0, np.nan, found)
-    return LIFTED["sqrt"](found) if name == "std" else found
+    found = quotient(total, left)
+    found = LIFTED["sqrt"](found) if name == "std" else found
+    _record.ask_since(last)
+    return told(found, LIFTED["greater"](left, 0), "no_freedom_left")
 
 
 amax, amin = max, min

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray._record import ArrayBase
+from lazyarray._record import ArrayBase, Remembered
 
 from .hosted import observe
 from .lift import RECALLS
@@ -93,13 +93,7 @@ def completed(
 
     places = [i for i, each in enumerate(mine) if names_back(names, each) in READ.get(name, ())]
 
-    recall = RECALLS.get(ours.__name__, unknown) if takes_out else unknown
-
-    @functools.wraps(ours)
     def call(*args: Any, **options: Any) -> Any:
-        found = recall(args, options)
-        if found is not NotImplemented:
-            return found
         for i in places:
             if i < len(args) and isinstance(args[i], ArrayBase):
                 args = (*args[:i], counted(args[i]), *args[i + 1 :])
@@ -124,16 +118,17 @@ def completed(
                 return ours(**chosen)
         return observe(theirs, args, options)
 
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = "lazyarray"
-    call.ours = ours  # type: ignore[attr-defined]
-    call.__signature__ = merged(mine, wanted)  # type: ignore[attr-defined]
-    return call
-
-
-def unknown(args: Any, options: Any) -> Any:
-    """What recalls no call."""
-    return NotImplemented
+    made: Any = call
+    if takes_out and ours.__name__ in RECALLS:
+        made = Remembered(call, RECALLS[ours.__name__])
+    elif isinstance(ours, Remembered):
+        made = Remembered(call, ours.recall, limit)
+    functools.update_wrapper(made, ours)
+    made.__name__ = made.__qualname__ = name
+    made.__module__ = "lazyarray"
+    made.ours = ours
+    made.__signature__ = merged(mine, wanted)
+    return made
 
 
 def counted(a: Any) -> Any:

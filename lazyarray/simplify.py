@@ -19,6 +19,7 @@ import numpy as np
 
 from lazyarray import passes
 from lazyarray._ir import c_strides, registry
+from lazyarray.dtypes import BFLOAT16
 
 from .plan import ELEMENTWISE, EMPTY, NATIVE, VIEW, Graph
 from .validate import alike, check
@@ -243,6 +244,8 @@ def holds(narrow: np.dtype, wide: np.dtype) -> bool:
     if narrow == wide or narrow.kind == "b":
         return True
     small, large = narrow.itemsize, wide.itemsize
+    if narrow is BFLOAT16 or wide is BFLOAT16:
+        return wide.itemsize > 2 if wide.kind in "fc" else narrow.kind in "iu" and small == 1
     match narrow.kind + wide.kind:
         case "ii" | "uu" | "ff" | "cc":
             return small < large

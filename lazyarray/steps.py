@@ -17,7 +17,7 @@ from .plan import NATIVE, VIEW, Access, Group, Recipe
 from .works import Loops
 
 STREAM = 4096  # elements from which a line that is not spread again is reduced block by block
-FLAT_INDEX = "iota"
+FLAT_INDEX, COPY = "iota", "positive"
 
 # An operand's elements: how it is read, and over which shape.
 Operand = tuple[Access, tuple[int, ...]]
@@ -195,6 +195,9 @@ class Steps:
             self.register_of[node] = self.load_index(line)
             return
         reads = self.reads(node)
+        if op.name == COPY and self.is_strided(reads[0]):
+            self.register_of[node] = self.load(reads[0][0], space, line)
+            return
         sources = []
         feeds = 0
         for seen, inside, spread in reads:
@@ -215,6 +218,11 @@ class Steps:
         for seen, inside, spread in reads:
             if inside:
                 self.drop(seen.root, spread)
+
+    def is_strided(self, reading: Reading) -> bool:
+        """Whether an operand is in memory and not contiguous: loading it makes a copy."""
+        seen, inside, _ = reading
+        return not inside and seen.strides != c_strides(seen.shape, seen.itemsize)
 
     def fold(self, node: int) -> None:
         """Add the steps of a reduction."""

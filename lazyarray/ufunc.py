@@ -427,12 +427,12 @@ def held(value: Any, dtype: np.dtype) -> bool:
 
 
 class TwoResults(ufunc):
-    """A ufunc with two results, each of which a task gets from NumPy's."""
+    """A ufunc with two results: by ops of float32 and float64, else each by a task of NumPy's."""
 
-    def __init__(self, numpy: np.ufunc, doc: str) -> None:
-        super().__init__(numpy, self.part(0), self.part(1), doc=doc)
+    def __init__(self, numpy: np.ufunc, *ops: Callable[..., Node], doc: str) -> None:
+        super().__init__(numpy, *[self.part(i, op) for i, op in enumerate(ops)], doc=doc)
 
-    def part(self, number: int) -> Callable[..., Node]:
+    def part(self, number: int, direct: Callable[..., Node]) -> Callable[..., Node]:
         """The op of one result."""
 
         def op(x: Node) -> Node:
@@ -440,6 +440,8 @@ class TwoResults(ufunc):
             shape = x.shape if type(x) is Node else ()
             kind = Result(shape, canonical(found[1 + number], self.__name__))
             x = x if type(x) is Node else _ir.scalar(x, found[0])
+            if found[0].char in "fd":
+                return direct(_ir.cast(x, found[0]))
             return ufuncs.ufunc_method(self.numpy, "__call__", number, (), kind, (x,))
 
         return op

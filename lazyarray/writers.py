@@ -15,7 +15,7 @@ from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
-from .array import Array, asarray, node
+from .array import Array, asarray, node, value_node
 from .hosted import mapped, observe, viewed
 from .lift import LIFTED
 
@@ -151,7 +151,11 @@ def nan_to_num(
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
     """Write values at indices along an axis; as `numpy.put_along_axis`."""
     arr = target(arr, "put_along_axis")
-    new = registry["put_along_axis"](to_node(arr), node(indices), node(values), axis)
+    if isinstance(values, ArrayBase | np.ndarray | list | tuple):
+        values = to_node(asarray(values).astype(arr.dtype, copy=False))  # which warns
+    else:
+        values = value_node(values, arr.dtype)
+    new = registry["put_along_axis"](to_node(arr), node(indices), values, axis)
     _handle.assign(arr, new, "put_along_axis")
 
 

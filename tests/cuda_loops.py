@@ -40,13 +40,7 @@ class Shim:
                 f"const unsigned* threads) {{ shim::launch([&] {{ {kernel.name}("
                 f"*(const {kernel.name}_parameters*)p); }}, grid, threads, {fibered}); }}\n"
             )
-        stem = hashlib.sha256(text.encode()).hexdigest()[:16]
-        source, library = folder / f"{stem}.cpp", folder / f"{stem}.so"
-        source.write_text(text)
-        command = ["g++", *FLAGS, f"-I{SHIM}", str(source), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert not done.returncode, done.stderr[:8000]
-        self.library = ctypes.CDLL(str(library))
+        self.library = built(folder, text)
 
     def run(self, bound, *arrays):
         """Run what a Bound launches over arrays' memory."""
@@ -59,6 +53,40 @@ class Shim:
         for launch in bound.launches:
             sizes = [(ctypes.c_uint * 3)(*each) for each in (launch.grid, launch.block)]
             getattr(self.library, f"run_{launch.kernel}")(block, *sizes)
+
+
+def built(folder, text):
+    """The library of a text for the host compiler."""
+    stem = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source, library = folder / f"{stem}.cpp", folder / f"{stem}.so"
+    source.write_text(text)
+    command = ["g++", *FLAGS, f"-I{SHIM}", str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stderr[:8000]
+    return ctypes.CDLL(str(library))
+
+
+CALLER = """
+namespace shim {
+template <class... P, size_t... I>
+void call(void (*kernel)(P...), void** own, std::index_sequence<I...>) {
+    kernel(*(std::remove_reference_t<P>*)own[I]...);
+}
+template <class... P>
+void start(void (*kernel)(P...), void** own, const unsigned* grid, const unsigned* threads) {
+    launch([&] { call(kernel, own, std::index_sequence_for<P...>{}); }, grid, threads, true);
+}
+}
+"""
+
+
+def compiled_source(folder, text, name):
+    """The library of a user's source; its function takes the places of the parameters."""
+    caller = (
+        f'extern "C" void run_{name}(void** own, const unsigned* grid, const unsigned* threads) '
+        f"{{ shim::start({name}, own, grid, threads); }}"
+    )
+    return built(folder, f"#include <utility>\n{text}\n{CALLER}{caller}\n")
 
 
 def loops_of_ops(kinds):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from lazyarray import _loops
+from lazyarray.dtypes import is_float
 
 DTYPES = _loops.DTYPES
 INTEGERS = [d for d in DTYPES if d.kind in "iu"]
@@ -17,7 +18,7 @@ def same_bits(a, b):
         return False
     if a.dtype.kind == "c":
         return same_bits(a.real.copy(), b.real.copy()) and same_bits(a.imag.copy(), b.imag.copy())
-    if a.dtype.kind == "f":
+    if is_float(a.dtype):
         nan = np.isnan(a)
         return np.array_equal(nan, np.isnan(b)) and a[~nan].tobytes() == b[~nan].tobytes()
     return a.tobytes() == b.tobytes()
@@ -35,7 +36,7 @@ def sample(rng, dtype, shape):
         near = rng.random(n) < 0.5
         x[near] = rng.integers(max(low, -5), 6, n)[near]
         x[rng.random(n) < 0.05] = low
-    elif dtype.kind == "f":
+    elif is_float(dtype):
         reach = 3 if dtype == np.float16 else 9
         x = (rng.standard_normal(n) * 10.0 ** rng.integers(-reach, reach + 1, n)).astype(dtype)
         special = np.array([0, -0.0, np.nan, np.inf, -np.inf, 1, -1, 6e-8, 1e-7], dtype)

@@ -155,6 +155,26 @@ def put_rows(base, idx, values) -> np.ndarray:
     return out
 
 
+def mantissa(x) -> np.ndarray:
+    return parts(x)[0]
+
+
+def exponent(x) -> np.ndarray:
+    return parts(x)[1]
+
+
+def parts(x) -> tuple[np.ndarray, np.ndarray]:
+    if x.dtype.char not in "fd":
+        raise TypeError("of float32 and float64 only")
+    return np.frexp(x)
+
+
+def put_along(base, idx, values, axis) -> np.ndarray:
+    out = base.copy()
+    np.put_along_axis(out, idx, values, axis)
+    return out
+
+
 def put_masked(base, mask, counts, values) -> np.ndarray:
     out = base.copy()
     out[mask] = values

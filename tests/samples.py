@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import references
+from lazyarray._floats import TELLING
 from scipy import special
 
 from lazyarray import _ir
@@ -98,6 +99,7 @@ NONZERO = Values(make=lambda rng, shape: rng.choice([-5, -4, -3, -2, -1, 1, 2, 3
 INDEX = Values(int_low=0, int_high=2, dtype="int64")
 BITS = Values(int_low=-128, int_high=127)
 MASK = Values(dtype="bool")
+SOUND = Values(make=lambda rng, shape: np.ones(shape), dtype="bool")
 RISING_ROW = Values(make=lambda rng, shape: np.sort(rng.integers(0, 4, shape)))
 TRUE = Values(make=lambda rng, shape: np.ones(shape), dtype="bool")
 THREE = Values(make=lambda rng, shape: np.full(shape, 3), dtype="int64")
@@ -858,6 +860,34 @@ SAMPLES: dict[str, list[Sample]] = {
             complex_gradient=True,
             arrays=False,
         )
+    ],
+    **{
+        name: [
+            Sample(
+                ((3, 2), (3, 2)),
+                (PLAIN, SOUND),
+                reference=lambda x, sound: x,
+                gradient=(0,),
+                complex_gradient=True,
+                arrays=False,
+            )
+        ]
+        for name in TELLING.keys() - {"all_nan_slice"}
+    },
+    "all_nan_slice": unary(reference=lambda x: x, gradient=(0,), arrays=False),
+    "mantissa": unary(APART, reference=references.mantissa, kinds="f", arrays=False),
+    "exponent": unary(APART, reference=references.exponent, kinds="f", arrays=False),
+    "put_along": [
+        Sample(
+            ((2, 3, 2), (2, 4, 2), values),
+            (PLAIN, INDEX, PLAIN),
+            {"axis": 1},
+            references.put_along,
+            gradient=(0, 2),
+            complex_gradient=True,
+            arrays=False,
+        )
+        for values in ((2, 4, 2), ())
     ],
     "add_rows": [
         Sample(

@@ -6,14 +6,17 @@ those which CuPy has, and that the right memory, kernels and numbers are handed 
 
 import contextlib
 import ctypes
+import time
 import types
 
 import cuda_loops
 import numpy as np
 
-from lazyarray.backends import cuda, driver
+from lazyarray.backends import cuda, driver, tasks
 
 MEMORY = 1 << 30
+PLACE = 7  # the GPU that has all memory, for those who ask
+LOG = []  # of events: ("record", stream) and ("wait", stream, for which)
 
 
 class CUDARuntimeError(RuntimeError):
@@ -55,12 +58,17 @@ class Event:
 
     def record(self, stream=None):
         self.stream = stream
+        self.time = time.perf_counter()
+        LOG.append(("record", stream.ptr))
+
+    def synchronize(self):
+        pass
 
 
 class Stream(Current):
     """As CuPy's."""
 
-    made = 0
+    made = 100  # 1 and 2 are the default streams
 
     def __init__(self, null=False, non_blocking=False):
         Stream.made += 1
@@ -73,6 +81,7 @@ class Stream(Current):
 
     def wait_event(self, event):
         assert isinstance(event, Event)
+        LOG.append(("wait", self.ptr, event.stream.ptr))
 
     def synchronize(self):
         pass
@@ -83,6 +92,13 @@ class Stream(Current):
     def end_capture(self):
         graph, Graph.recording = Graph.recording, None
         return graph
+
+
+class ExternalStream(Stream):
+    """As CuPy's: a stream of somebody else's."""
+
+    def __init__(self, ptr, device_id=-1):
+        self.ptr = ptr
 
 
 class Graph:
@@ -104,6 +120,11 @@ def issued(work):
         Graph.recording.works.append(work)
     else:
         work()
+
+
+def late(issue):
+    """The issue of a task that the stand-in's library would do at once."""
+    return lambda self, args: issued(lambda: issue(self, args))
 
 
 class Block:
@@ -164,8 +185,8 @@ class Found(np.ndarray):
         return types.SimpleNamespace(ptr=self.ctypes.data)
 
 
-def argsort(x, kind=None):
-    return np.argsort(x, kind=kind).view(Found)
+def argsort(x, axis=-1, kind=None):
+    return np.argsort(x, axis=axis, kind=kind).view(Found)
 
 
 def memset_async(target, value, nbytes, stream):
@@ -186,7 +207,9 @@ def stand_in():
         memsetAsync=memset_async,
         memcpyDeviceToHost=2,
         memcpyHostToDevice=1,
+        memcpyDeviceToDevice=3,
         memcpyDefault=4,
+        pointerGetAttributes=lambda address: types.SimpleNamespace(device=PLACE),
     )
     found = types.ModuleType("numpy")  # the library's functions are NumPy's
     found.__dict__.update(np.__dict__)
@@ -196,6 +219,7 @@ def stand_in():
         runtime=runtime,
         Device=Device,
         Stream=Stream,
+        ExternalStream=ExternalStream,
         Event=Event,
         MemoryPool=MemoryPool,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -204,6 +228,7 @@ def stand_in():
         MemoryPointer=lambda memory, offset: memory,
         get_allocator=lambda: None,
         set_allocator=lambda allocator=None: None,
+        get_elapsed_time=lambda a, b: 1e3 * (b.time - a.time),
     )
     return found
 
@@ -212,15 +237,32 @@ class Kernels:
     """A source's kernels, compiled for the CPU."""
 
     def __init__(self, folder, source):
-        self.shim = cuda_loops.Shim(folder, source.kernels)
+        self.users = isinstance(source, tasks.UserSource)
+        if self.users:
+            self.library = cuda_loops.compiled_source(folder, source.text, source.title)
+        else:
+            self.library = cuda_loops.Shim(folder, source.kernels).library
 
     def function(self, name, shared):
-        return getattr(self.shim.library, f"run_{name}")
+        found = getattr(self.library, f"run_{name}")
+        return (
+            (lambda own, *sizes: found(pointers(own), *sizes))
+            if self.users
+            else (lambda own, *sizes: found(*own, *sizes))
+        )
 
 
-def launch(function, grid, block, shared, stream, parameter, name):
+def pointers(parameters):
+    """The places of parameters, as the driver takes them."""
+    rooms = [ctypes.create_string_buffer(each, len(each)) for each in parameters]
+    found = (ctypes.c_void_p * len(rooms))(*map(ctypes.addressof, rooms))
+    found.rooms = rooms
+    return found
+
+
+def launch(function, grid, block, shared, stream, parameters, name):
     sizes = [(ctypes.c_uint * 3)(*(*each, 1, 1)[:3]) for each in (grid, block)]
-    issued(lambda: function(parameter, *sizes))
+    issued(lambda: function(parameters, *sizes))
 
 
 def install(monkeypatch, folder):
@@ -228,6 +270,8 @@ def install(monkeypatch, folder):
     module = stand_in()
     monkeypatch.setattr(cuda, "cupy", lambda: module)
     monkeypatch.setattr(driver, "launch", launch)
+    for each in (tasks.Call, tasks.Added):  # the library's functions are in a graph, too
+        monkeypatch.setattr(each, "issue", late(each.issue))
     known = {}
 
     def kernel(self, source):

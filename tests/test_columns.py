@@ -275,6 +275,26 @@ def sweeps(recipe):
     return found.sweeps if found is not None else ()
 
 
+@pytest.mark.parametrize("depth", [32, 100, 1024, 1025, 3000])
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: la.logsumexp(x, 1),
+        lambda x: la.softmax(x, 1),
+        lambda x: (la.exp(la.sin(x - x.max(1, keepdims=True))).sum(1), (x * 2).min(1)),
+        lambda x: la.log1p(la.tanh(x) ** 2) - la.exp(x).mean(1, keepdims=True),
+    ],
+)
+def test_long_steps_between_lines(compiled, fn, kind, depth):
+    """Loops over elements in their turn; several batches of lines, and elements that are rare."""
+    x = np.random.default_rng(depth).standard_normal((150, depth)).astype(kind) * 4
+    x[3, 5], x[4], x[5, 7], x[6] = np.nan, -np.inf, np.inf, 200
+    check(compiled, fn, x, columns=False)
+    forms = [s.form for t in compiled if t.recipe and t.recipe.compiled for s in sweeps(t.recipe)]
+    assert "lines" in forms or depth < 1024  # small tasks are bundled
+
+
 @pytest.mark.parametrize("kind", ["f4", "f8", "i4", "i8", "u1"])
 @pytest.mark.parametrize(
     "fn",

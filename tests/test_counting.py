@@ -11,6 +11,7 @@ from lazyarray.dtypes import SUPPORTED
 LONG = 140_003
 SIZES = (0, 1, 17, LARGE_MASK, LONG)
 KINDS = ("normal", "few", "wide", "sorted", "mostly one")
+ORDERED = SUPPORTED[:-1]  # NumPy leaves NaNs of bfloat16 anywhere: test_bfloat16.py
 
 
 def drawn(dtype, n, kind, seed=0):
@@ -55,7 +56,7 @@ def equal(ours, wanted):
 # ---- sorts
 
 
-@pytest.mark.parametrize("dtype", SUPPORTED, ids=str)
+@pytest.mark.parametrize("dtype", ORDERED, ids=str)
 def test_sorts_of_long_rows(dtype):
     for kind in KINDS:
         for n in SIZES:
@@ -97,7 +98,7 @@ def test_keys_that_differ_in_their_last_bits_only():
 # ---- searching and counting
 
 
-@pytest.mark.parametrize("dtype", SUPPORTED, ids=str)
+@pytest.mark.parametrize("dtype", ORDERED, ids=str)
 def test_searchsorted(dtype):
     for kind in ("normal", "few", "wide"):
         for n in (0, 1, 2, 1000):
@@ -248,7 +249,7 @@ def test_histogram_of_nan():
         la.histogram(la.array(x), [1, 0])
 
 
-@pytest.mark.parametrize("dtype", SUPPORTED, ids=str)
+@pytest.mark.parametrize("dtype", ORDERED, ids=str)
 def test_unique(dtype):
     for kind in ("normal", "few", "wide"):
         x = drawn(dtype, LONG, kind)

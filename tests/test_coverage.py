@@ -140,7 +140,7 @@ def test_functions_with_fewer_parameters_are_listed():
 def test_functions_travel(space):
     for name in space.__all__:
         found = getattr(space, name)
-        if inspect.isfunction(found):
+        if inspect.isroutine(found):
             assert pickle.loads(pickle.dumps(found)) is found, name
 
 

@@ -9,7 +9,7 @@ import stand_in
 
 import lazyarray as la
 from lazyarray import autograd, device
-from lazyarray.backends import cuda, driver
+from lazyarray.backends import cuda, driver, replay
 from lazyarray.errors import DeviceError, FallbackWarning, OutOfMemoryError
 
 pytestmark = cuda_loops.needs_compiler
@@ -98,9 +98,9 @@ def test_numbers_are_written_once_and_in_turn(gpu, backend):
 
 def test_fallback_is_told(gpu, monkeypatch):
     monkeypatch.setenv("LAZYARRAY_FALLBACK", "warn")
-    with pytest.warns(FallbackWarning, match="argsort: has no kernel"):
-        found = la.argsort(la.array(DATA[:, :3], device=gpu), axis=0).numpy()
-    np.testing.assert_array_equal(found, np.argsort(DATA[:, :3], axis=0))
+    with pytest.warns(FallbackWarning, match="packbits: has no kernel"):
+        found = la.packbits(la.array(DATA > 5, device=gpu)).numpy()
+    np.testing.assert_array_equal(found, np.packbits(DATA > 5))
 
 
 def test_out_of_memory(gpu, backend):
@@ -110,6 +110,24 @@ def test_out_of_memory(gpu, backend):
     with pytest.raises(OutOfMemoryError, match="no memory for 8000000 bytes"):
         la.eval(la.ones((1000, 1000), device=gpu) + 1)
     np.testing.assert_array_equal((x + 1).numpy(), DATA + 1)
+
+
+def test_out_of_memory_gives_up_what_is_kept_and_names_the_holders(gpu, backend, monkeypatch):
+    x = la.array(np.ones((50, 50)), device=gpu)
+    for _ in range(4):  # captured
+        la.eval(x * 2.5)
+    asked = []
+    monkeypatch.setattr(
+        backend.pool, "free_all_blocks", lambda: asked.append(len(backend.arrivals.blocks))
+    )
+    backend.pool.limit = backend.pool.used + 10_000
+    with pytest.raises(OutOfMemoryError, match=r"float64\[50, 50\], held by array.*test_cuda"):
+        la.eval(la.ones((1000, 1000), device=gpu) + 1)
+    assert asked == [0]  # once, after the rest
+    graphs = [g for each in replay.every if each.backend is backend for g in each.met.values()]
+    assert not any(graphs)
+    backend.pool.limit = stand_in.MEMORY
+    np.testing.assert_array_equal((x * 2.5).numpy(), np.full((50, 50), 2.5))
 
 
 def test_a_lost_context_is_named_from_then_on(gpu, backend, monkeypatch):

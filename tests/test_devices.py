@@ -105,8 +105,6 @@ def test_what_leaves_the_device_is_a_copy(there):
         np.asarray(x, copy=False)
     with pytest.raises(BufferError):
         memoryview(x)
-    with pytest.raises(BufferError, match="not shared"):
-        x.__dlpack__()
     assert x.__dlpack_device__() != (1, 0)
     np.testing.assert_array_equal(np.from_dlpack(x.to("cpu")), DATA + 1)
 
@@ -143,6 +141,61 @@ def test_gradients_and_updates(there):
 
     for ours, cpu in zip(trained(there), trained(la.cpu()), strict=True):
         np.testing.assert_array_equal(ours, cpu)
+
+
+def test_gradients_of_numbers_alone_lie_with_their_array(there):
+    x = la.array(DATA, device=there)
+    x.attach_grad()
+    assert x.grad.device == there
+    with autograd.record():
+        loss = (x * 3).sum() + x[0, 0]
+    loss.backward()
+    assert x.grad.device == there
+    wanted = np.full((3, 4), 3.0)
+    wanted[0, 0] = 4
+    np.testing.assert_array_equal(x.grad.numpy(), wanted)
+    x -= 0.5 * x.grad
+    np.testing.assert_array_equal(x.numpy(), DATA - 0.5 * wanted)
+    x.zero_grad()
+    assert x.grad.device == there and not x.grad.numpy().any()
+    for f in (lambda a: a[0, 0] * 2, lambda a: (a * 0).sum(), lambda a: la.diff(a).sum()):
+        assert la.grad(f)(x).device == there
+    assert la.grad(lambda a, b: a.sum(), argnums=1)(x, x + 1).device == there
+    _, pull = la.vjp(lambda a: a * 2, x)
+    assert pull(np.ones((3, 4)))[0].device == there
+
+
+def test_what_is_joined_and_taken_lies_with_its_parts(there):
+    """Bases and indices made of numbers alone lie on the CPU at first."""
+    x, on_cpu = la.array(DATA, device=there), la.array(DATA)
+    for f in (
+        lambda a: la.concatenate([a, a]),
+        lambda a: la.block([[a, a], [a, a]]),
+        lambda a: la.pad(a, 1),
+        lambda a: la.roll(a, 1),
+        lambda a: la.diag(a[0]),
+        lambda a: la.vander(a[0]),
+        lambda a: la.take(a, 1),
+        lambda a: a[la.arange(2)],
+        lambda a: la.take_along_axis(a, la.zeros((1, 4), int), 0),
+        lambda a: la.unique(a),
+        lambda a: la.nonzero(a)[1],
+        lambda a: la.argwhere(a),
+        lambda a: la.flatnonzero(a),
+        lambda a: la.insert(a, 1, 2.0, axis=0),
+        lambda a: la.delete(a, 1, 0),
+        lambda a: la.grad(lambda b: la.median(b))(a),
+        lambda a: la.grad(lambda b: (b[0] * b[1]).sum())(a),
+        lambda a: a.imag,
+    ):
+        got = f(x)
+        assert got.device == there
+        np.testing.assert_array_equal(got.numpy(), f(on_cpu).numpy())
+    base = la.zeros((3, 4))
+    with pytest.raises(DeviceError, match="written to an array on cpu"):
+        base[0] = x[0]
+    with pytest.raises(IndexError, match="out of bounds"):
+        la.take(x, la.arange(20)).numpy()
 
 
 def test_a_gradient_crosses_devices(there):
@@ -189,6 +242,8 @@ def test_python_goes_on_while_the_device_is_behind(there):
 def test_memory_that_comes_back_early_is_written_late(there):
     backend = opened(0)
     x = la.array(DATA, device=there)
+    la.eval(x)
+    before = backend.in_use
     backend.gate.clear()
     kept = []
     for i in range(50):
@@ -196,7 +251,7 @@ def test_memory_that_comes_back_early_is_written_late(there):
         la.eval(z := y * 2)
         kept.append(z)
         del y
-    blocks = backend.in_use
+    blocks = backend.in_use - before
     backend.gate.set()
     for i, z in enumerate(kept):
         np.testing.assert_array_equal(z.numpy(), (DATA + i) * 2)
@@ -262,6 +317,40 @@ def test_out_of_memory_leaves_everything_as_it_was(there):
     assert la.memory.stats(there)["in_use"] == backend.in_use > 0
     backend.capacity = 1 << 40
     assert big.sum().item() == 1_000_000
+
+
+def test_out_of_memory_names_those_who_hold_it(there):
+    backend = opened(0)
+    kept = la.ones((500, 500), device=there) * 3
+    la.eval(kept)
+    backend.synchronize()
+    backend.capacity = backend.in_use + 4096  # the pool's blocks are given up
+    with pytest.raises(OutOfMemoryError, match="no memory for 8008000 bytes") as raised:
+        la.eval(la.zeros((1000, 1001), device=there) + 1)
+    text = str(raised.value)
+    assert "float64[500, 500], held by array, from" in text and "test_devices.py" in text
+    held = la.memory.holders(1, device=there)[0]
+    assert held.shape == (500, 500) and held.where.split(":")[0].endswith("test_devices.py")
+    assert all(each.shape != (500, 500) for each in la.memory.holders(100))
+
+
+def test_what_lies_unused_is_given_up_first(there):
+    """Blocks of the pool, arrays in reference cycles: then the same is tried once more."""
+    backend = opened(0)
+    backend.synchronize()
+    circle = [la.ones((400, 400), device=there) + 1]
+    circle.append(circle)
+    spare = la.ones((300, 300), device=there) + 1
+    la.eval(circle[0], spare)
+    backend.synchronize()
+    gc.disable()
+    try:
+        del spare, circle
+        backend.capacity = backend.in_use + backend.pooled
+        x = la.ones((410, 410), device=there) + 1
+        assert x.sum().item() == 2 * 410 * 410
+    finally:
+        gc.enable()
 
 
 def test_an_index_out_of_bounds_names_its_line(there):

@@ -61,7 +61,8 @@ def test_mixed_dtypes(name):
 @pytest.mark.parametrize("number", WEAK)
 def test_numbers_are_weak(name, number):
     op, ufunc = _ir.registry[name], getattr(np, name)
-    for dtype in SUPPORTED:
+    # Beside bfloat16 a number of Python's is weak here alone: test_bfloat16.py.
+    for dtype in SUPPORTED if type(number) is int else SUPPORTED[:-1]:
         a = np.array([1, 2, 3, 4]).astype(dtype)
         for swapped in (False, True):
             wanted = numpy_result(ufunc, *((number, a) if swapped else (a, number)))

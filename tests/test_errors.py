@@ -15,6 +15,7 @@ TWINS = {
     "AxisError": np.exceptions.AxisError,
     "OptionError": ValueError,
     "DeviceError": RuntimeError,
+    "SourceError": ValueError,
     "GradientError": RuntimeError,
     "NanError": FloatingPointError,
     "EngineError": RuntimeError,

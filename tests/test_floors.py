@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "lazyarray"
 # Lowest floor first. A floor is a tuple of groups; a name is a file's stem or a folder (its native
 # headers aside). Files import from the floors below, and from their own group without a circle.
 TOWER = (
-    (("errors", "dtypes", "passes"),),
+    (("errors", "dtypes", "passes"), ("_dlpack",)),
     (
         ("_engine",),
         (
@@ -61,6 +61,7 @@ TOWER = (
             "_stream",
             "_record",
             "layouts",
+            "waiting",
             "array",
             "observers",
             "ufunc",
@@ -88,6 +89,8 @@ TOWER = (
             "namespace",
             "dispatch",
             "clients",
+            "kernel",
+            "lending",
             "random",
         ),
     ),

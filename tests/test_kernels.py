@@ -10,6 +10,7 @@ import pytest
 from loops import COMPLEX, DTYPES, FLOATS, apply, same_bits, sample
 
 from lazyarray import _loops, _order
+from lazyarray.dtypes import kind_of
 
 # Reductions and scans
 
@@ -87,11 +88,11 @@ def test_exact_reductions(dtype):
     rng = np.random.default_rng(11)
     for shape in [*SHAPES, *EMPTY, (2, 70_001, 2)]:
         x = sample(rng, dtype, shape)
-        if dtype.kind == "f" and shape[1] > 100:
+        if kind_of(dtype) == "f" and shape[1] > 100:
             x[:, :, 0] = rng.standard_normal(shape[:2]).astype(dtype)  # a column without NaN
         for name in ("min", "max", "any", "all", "argmin", "argmax", "sum", "prod"):
             if (shape[1] == 0 and name.lstrip("arg") in ("min", "max")) or (
-                shape[1] and name in ("sum", "prod") and dtype.kind in "fc"
+                shape[1] and name in ("sum", "prod") and kind_of(dtype) in "fc"
             ):
                 continue
             with np.errstate(all="ignore"):
@@ -99,7 +100,7 @@ def test_exact_reductions(dtype):
             got = reduced(name, x, expected.dtype, pieces=5)
             # Of equal extremes (0.0 and -0.0) and of NaNs NumPy promises no particular one.
             assert np.array_equal(
-                got, expected, equal_nan=dtype.kind in "fc" and name in ("min", "max")
+                got, expected, equal_nan=kind_of(dtype) in "fc" and name in ("min", "max")
             ), (name, shape)
 
 
@@ -150,10 +151,17 @@ def test_scans_have_numpys_bits(name, dtype):
             x = sample(rng, dtype, shape)
             cumulate = getattr(np, f"cum{name}")
             targets = {dtype, cumulate(x, axis=1).dtype, np.dtype("f8"), np.dtype("c8")}
-            for target in targets if dtype.kind not in "fc" else [dtype]:
+            for target in targets if kind_of(dtype) not in "fc" else [dtype]:
                 out = np.empty(shape, target)
                 _loops.scan(name, dtype, target, *shape).call(x, out, pieces=3)
                 assert same_bits(out, cumulate(x, axis=1, dtype=target)), (shape, target)
+
+
+def without_nan(y):
+    """Numbers in place of NaN."""
+    if kind_of(y.dtype) not in "fc":
+        return y
+    return np.nan_to_num(y.astype("f4") if y.dtype.kind == "V" else y)
 
 
 # Indexing
@@ -217,15 +225,17 @@ def test_sorts(dtype):
     rng = np.random.default_rng(18)
     for shape in ((3, 0), (3, 1), (4, 2), (5, 17), (2, 1023), (2, 1024), (3, 5000)):
         x = sample(rng, dtype, shape)
-        if dtype.kind in "fc":
+        if kind_of(dtype) in "fc":
             x[rng.random(shape) < 0.2] = 0.0
             x[rng.random(shape) < 0.2] = -0.0
         out, order = np.empty_like(x), np.empty(shape, np.int64)
         (sort,), (argsort,) = _order.sort(dtype, *shape), _order.argsort(dtype, *shape)
         sort.call(x, out, pieces=2)
         argsort.call(x, order, pieces=2)
-        assert same_bits(order, np.argsort(x, axis=1, kind="stable"))
-        assert same_bits(out, np.sort(x, axis=1, kind="stable"))
+        # NumPy's sorts of bfloat16 know no NaN.
+        wide = x.astype("f4") if dtype.kind == "V" else x
+        assert same_bits(order, np.argsort(wide, axis=1, kind="stable"))
+        assert same_bits(out, np.sort(wide, axis=1, kind="stable").astype(dtype))
 
 
 # Random numbers
@@ -327,11 +337,11 @@ with np.errstate(all="ignore"):
         x = loops.sample(rng, dtype, (3, 1500, 5))
         for target in loops.DTYPES:
             y = loops.apply(_loops.own_loop("cast", (dtype, target)), x)
-            seen.update((np.nan_to_num(y) if y.dtype.kind in "fc" else y).tobytes())
+            seen.update(t.without_nan(y).tobytes())
         for name in ("sum", "prod", "min", "max"):
             for shape in ((3, 1500, 5), (1, 22500, 1)):
                 y = t.reduced(name, x.reshape(shape), dtype)
-                seen.update((np.nan_to_num(y) if y.dtype.kind in "fc" else y).tobytes())
+                seen.update(t.without_nan(y).tobytes())
     for dtype in loops.FLOATS:
         seen.update(t.draw("philox_normal", dtype, 5001).tobytes())
         seen.update(t.draw("philox_uniform", dtype, 5001).tobytes())

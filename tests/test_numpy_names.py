@@ -18,7 +18,7 @@ def test_every_name_of_numpy_is_there():
 
 @pytest.mark.parametrize("name", [
     "bool", "int_", "intp", "uint", "single", "double", "half", "csingle", "longlong", "ubyte", "floating", "integer",
-    "generic", "number", "inexact", "float32", "uint8", "errstate", "seterr", "geterr", "finfo", "iinfo", "dtype",
+    "generic", "number", "inexact", "float32", "uint8", "errstate", "seterr", "geterr", "iinfo", "dtype",
     "exceptions", "promote_types", "True_", "e", "pi", "inf", "euler_gamma", "newaxis", "typecodes", "sctypeDict",
 ])  # fmt: skip
 def test_types_and_constants_are_numpys(name):

@@ -1,6 +1,9 @@
 """Calls like one before are recorded without their rules; nothing else about them changes."""
 
+import copy
 import gc
+import inspect
+import pickle
 import subprocess
 import sys
 import weakref
@@ -241,3 +244,135 @@ a = la.arange(6.0)
 a[1:], a.T, la.clip(a, 1.0, 2.0), la.zeros(3), a.reshape(2, 3).T.reshape(6)
 """
     subprocess.run([sys.executable, "-c", text], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda xp, x: xp.expand_dims(x, 0),
+        lambda xp, x: xp.expand_dims(x, (0, -1)),
+        lambda xp, x: xp.expand_dims(x, axis=1),
+        lambda xp, x: xp.squeeze(x[None]),
+        lambda xp, x: xp.squeeze(x[None, :, None], 2),
+        lambda xp, x: xp.transpose(x.reshape(2, 3)),
+        lambda xp, x: xp.transpose(x.reshape(2, 1, 3), (2, 0, 1)),
+        lambda xp, x: xp.moveaxis(x.reshape(2, 3, 1), 0, -1),
+        lambda xp, x: xp.flip(x),
+        lambda xp, x: xp.flip(x.reshape(2, 3), 1),
+        lambda xp, x: xp.flip(x[1:2].reshape(())),
+        lambda xp, x: xp.rot90(x.reshape(2, 3), 3),
+        lambda xp, x: xp.diagonal(x.reshape(2, 3), 1),
+        lambda xp, x: xp.atleast_2d(x),
+        lambda xp, x: xp.atleast_1d(x),
+        lambda xp, x: xp.swapaxes(x.reshape(2, 3), 0, 1),
+        lambda xp, x: x.reshape(2, 3).T + x.reshape(3, 2),
+        lambda xp, x: x.reshape(2, 3).T * x.reshape(2, 3).T,
+        lambda xp, x: x[::-1].reshape(2, 3).T - x[:3, None],
+        lambda xp, x: xp.power(xp.abs(x), x),
+        lambda xp, x: xp.power(x, 2),
+        lambda xp, x: x**3,
+        lambda xp, x: xp.linalg.norm(x),
+        lambda xp, x: xp.linalg.norm(x.reshape(2, 3), axis=1, keepdims=True),
+        lambda xp, x: xp.linalg.norm(x.reshape(2, 3), 2),
+        lambda xp, x: xp.linalg.multi_dot([x.reshape(2, 3), x.reshape(3, 2), x[:2]]),
+        lambda xp, x: xp.linalg.matrix_power(x[:4].reshape(2, 2), 3),
+        lambda xp, x: x.argmax() + xp.argmin(x),
+        lambda xp, x: x.clip(max=0.5),
+        lambda xp, x: x.round(1),
+        lambda xp, x: xp.eye(3, k=1) + xp.zeros((3, 3)),
+        lambda xp, x: xp.zeros((2, 3), order="F") + x.reshape(2, 3),
+        lambda xp, x: xp.linspace(0, 1, num=4),
+        lambda xp, x: xp.concatenate((x[:2], x), axis=0, dtype="f4"),
+    ],
+)
+def test_functions_as_numpy_twice(call):
+    x = np.arange(-2.5, 3)
+    for _ in range(3):
+        with np.errstate(all="ignore"):
+            theirs, ours = call(np, x), call(la, la.array(x))
+            assert ours.dtype == theirs.dtype
+            assert ours.shape == theirs.shape
+            assert ours.is_scalar == isinstance(theirs, np.generic)
+            if theirs.ndim > 1:
+                assert ours.flags.c_contiguous == np.asarray(theirs).flags.c_contiguous
+                assert ours.flags.f_contiguous == np.asarray(theirs).flags.f_contiguous
+            np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "error"),
+    [
+        (la.expand_dims, (3,), np.exceptions.AxisError),
+        (la.squeeze, (0,), ValueError),
+        (la.transpose, ((0, 0),), ValueError),
+        (la.flip, (2,), np.exceptions.AxisError),
+        (la.concatenate, (), ValueError),
+        (la.linalg.norm, (3,), ValueError),
+        (la.power, (), TypeError),
+    ],
+)
+def test_mistakes_of_functions_at_every_call(function, args, error):
+    a = la.arange(6.0)
+    for _ in range(3):
+        with pytest.raises((error, TypeError, ValueError)):
+            function(a, *args, 1, 2, 3)
+        if args:
+            with pytest.raises(error):
+                function(a.reshape(2, 3) if function is la.linalg.norm else a, *args)
+
+
+def test_views_of_functions_alias():
+    a = la.zeros((2, 3))
+    for i in range(3):
+        la.transpose(a)[0, 1] = i
+        la.flip(a)[0, 0] = i + 1
+        la.expand_dims(a, 0)[0, 0, 0] = i + 2
+        np.testing.assert_array_equal(a, [[i + 2, 0, 0], [i, 0, i + 1]])
+
+
+def test_remembered_functions_are_functions():
+    for name in ("concatenate", "clip", "zeros", "expand_dims", "flip"):
+        function = getattr(la, name)
+        assert inspect.isroutine(function)
+        assert function.__name__ == name
+        assert function.__doc__
+        assert inspect.signature(function).parameters
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert copy.deepcopy(function) is function
+
+    class Holder:
+        join = la.concatenate
+        first = staticmethod(la.expand_dims)
+
+        def __iter__(self):
+            return iter((la.arange(2.0), la.arange(1.0)))
+
+        def __len__(self):
+            return 2
+
+    assert Holder.join is la.concatenate
+    assert Holder.first(la.arange(2.0), 0).shape == (1, 2)
+    bound = la.arange(4.0).cumsum
+    assert bound() is not bound()
+    np.testing.assert_array_equal(bound(), [0, 1, 3, 6])
+
+
+def test_option_that_a_function_does_not_have():
+    a = la.arange(3.0)
+    for _ in range(2):
+        la.clip(a, 0.0, 1.0, out=None)
+        with pytest.raises(TypeError):
+            la.repeat(a, 2, device=None)
+        with pytest.raises(TypeError):
+            la.concatenate([a, a], nowhere=None)
+
+
+def test_warnings_of_what_is_recalled():
+    a, b = la.array([0.0, 1.0]), la.array([-1.0, 1.0])
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match="divide by zero"):
+            la.power(a, b).wait()
+        with np.errstate(divide="ignore"):
+            la.power(a, b).wait()
+        with pytest.warns(RuntimeWarning, match="overflow"):
+            (b * 1e300).astype("f4").wait()

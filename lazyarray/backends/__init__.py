@@ -30,6 +30,13 @@ def count_gpus() -> int:
     return count()
 
 
+def locate(address: int) -> int:
+    """Which GPU has an address."""
+    from .cuda import index_of
+
+    return index_of(address)
+
+
 def replays(number: int, launches: list[Any]) -> Any:
     """What issues the tasks of a plan on one device."""
     return replay.Replay(device.backend_of(number), launches)
@@ -40,3 +47,4 @@ runtime.providers.append(replay.counters)
 device.openers["gpu"] = open_gpu
 device.openers["simulated"] = open_simulated
 device.counters["gpu"] = count_gpus
+device.locators["gpu"] = locate

@@ -1,49 +1,53 @@
-"""GPUs through CuPy: memory, streams and libraries are CuPy's, kernels our own.
+"""GPUs through CuPy: memory, streams and libraries are CuPy's, kernels our own; see tasks.py.
 
 All that computes goes to one stream, in the order in which it is issued; memory comes from a pool
 of that stream, so that a block may be written again as soon as who had it before has issued its
-last task. Copies from the GPU wait on an event, in a stream and on a lane of their own.
+last task. Copies have a stream for each direction and a lane of their own; events are recorded
+where a value crosses.
 """
 
 from __future__ import annotations
 
 import collections
-import ctypes
+import gc
 import os
 import threading
-import warnings
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazyarray import device
 from lazyarray._engine import Lane
-from lazyarray._ir import c_strides
 from lazyarray.codegen import nvrtc
 from lazyarray.codegen.cuda import cuda_kernel
 from lazyarray.codegen.emit_cuda import Machine
-from lazyarray.codegen.emit_cuda_moves import add_rows, flat_index
-from lazyarray.errors import ArrayIndexError, DeviceError, FallbackWarning, OutOfMemoryError, fail
+from lazyarray.device import out_of_memory
+from lazyarray.errors import DeviceError, OptionError, fail
+from lazyarray.ops.custom import CustomOp, Typed
 from lazyarray.plan import Task
-from lazyarray.works import Carry, Loops, Whole
+from lazyarray.works import Carry, Loops
 
 from . import (
     driver,
-    images,  # noqa: F401  (fills FUNCTIONS)
+    images,  # noqa: F401  (these two fill FUNCTIONS)
+    numerics,  # noqa: F401
+    replay,
 )
-from .host import Host
-from .library import FUNCTIONS
+from .arrivals import Arrivals
+from .library import function_of
 from .moves import bound_of
+from .tasks import Added, Call, Checked, Custom, Detour, Into, Launches, Nothing, OutOf, UserSource
+from .turns import Turns
 
 KIND = "gpu"
 REMEDY = "pip install 'lazyarray-engine[cuda]' (CuPy for CUDA 12 or 13), or compute on la.cpu()."
-STAGED = 1 << 20  # bytes up to which who records carries them over
 NUMBERS = 4096  # that lie in a GPU's memory at a time
 NUMBER_BYTES = 16
+LEGACY, PER_THREAD = 1, 2  # CUDA's names of its default streams
 
 
 @cache
@@ -62,6 +66,11 @@ def count() -> int:
         return int(cupy().cuda.runtime.getDeviceCount())
     except Exception:
         return 0
+
+
+def index_of(address: int) -> int:
+    """Which GPU has an address."""
+    return int(cupy().cuda.runtime.pointerGetAttributes(address).device)
 
 
 class Gpu:
@@ -84,15 +93,22 @@ class Gpu:
         self.process = os.getpid()
         self.failure: str | None = None
         self.capturing: list[Any] | None = None  # memory that a graph keeps
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # memory of others may be let go of at any time
+        self.shared = 0  # pieces of memory that others see
+        self.later: list[Any] = []  # that came back while a graph was captured
         self.kernels: dict[str, driver.Kernels] = {}
         with xp.cuda.Device(index) as found:
             self.device = found
             self.capability = int(found.compute_capability)
             self.machine = Machine(multiprocessors=found.attributes["MultiProcessorCount"])
             self.stream = xp.cuda.Stream(non_blocking=True)
+            self.into = xp.cuda.Stream(non_blocking=True)
             self.out = xp.cuda.Stream(non_blocking=True)
             self.pool = xp.cuda.MemoryPool()
+            self.arrivals = Arrivals(self)
+            self.turns = Turns()
+            self.log: list[tuple[Any, ...]] | None = None  # kind, name, stream, two events, bytes
+            self.clock: tuple[Any, int] | None = None  # an event, and when it was
             self.numbers = Numbers(self)
         # Staging buffers of copies that may still be under way, oldest first.
         self.staged: collections.deque[tuple[Any, Any]] = collections.deque()
@@ -125,13 +141,16 @@ class Gpu:
     # ---- memory
 
     def allocate(self, nbytes: int) -> Any:
-        """Return memory of the stream's pool; at need after giving up what lies unused."""
+        """Return memory of the stream's pool; at need after giving up what lies unused, once."""
         self.ready()
         short = self.xp.cuda.memory.OutOfMemoryError
         try:
             return self.malloc(nbytes)
         except short:
+            gc.collect()  # arrays in reference cycles
             self.synchronize()
+            self.arrivals.clear()
+            replay.forget(self)
             with self.device:
                 self.pool.free_all_blocks()
             try:
@@ -139,10 +158,11 @@ class Gpu:
             except short as error:
                 with self.device:
                     free, total = self.xp.cuda.runtime.memGetInfo()
-                raise OutOfMemoryError(
+                text = (
                     f"{self.name}: no memory for {nbytes} bytes: {self.pool.used_bytes()} are in"
                     f" use by arrays, {free} of {total} free ({error})"
-                ) from None
+                )
+                raise out_of_memory(self, text) from None
 
     def malloc(self, nbytes: int) -> Any:
         """Memory of the stream's pool; while a graph is captured, the graph keeps it."""
@@ -157,15 +177,17 @@ class Gpu:
         runtime = self.xp.cuda.runtime
         room = np.frombuffer(data, np.uint8)
         # From memory that is not pinned, so small: copied aside before the call returns.
-        with self.device:
+        with self.turns, self.device:
             runtime.memcpyAsync(
                 *(memory.ptr, room.ctypes.data, len(data)),
                 *(runtime.memcpyHostToDevice, self.stream.ptr),
             )
 
-    def capture(self, issue: Callable[[], None]) -> Captured:
-        """Return what `issue` issues as a CUDA graph."""
+    def capture(self, issue: Callable[[], None]) -> Captured | None:
+        """Return what `issue` issues as a CUDA graph; None while other threads issue."""
         held: list[Any] = []
+        if not self.turns.begin_alone():
+            return None
         self.capturing = held
         try:
             with self.device, self.stream:
@@ -177,6 +199,9 @@ class Gpu:
             return Captured(self, graph, held)
         finally:
             self.capturing = None
+            self.turns.end_alone()
+            while self.later:
+                self.returned(self.later.pop())
 
     def statistics(self) -> dict[str, int]:
         """Return memory in use and what is kept for later, in bytes."""
@@ -188,27 +213,150 @@ class Gpu:
         """Wait until all that was issued is done."""
         self.ready()
         try:
-            with self.device:
+            with self.turns, self.device:
                 self.stream.synchronize()
         except Exception as error:
             self.lost(error)
             raise DeviceError(f"{self.name}: what was issued before failed: {error}") from error
+        self.drop_staged()
+
+    # ---- times
+
+    def start_log(self) -> None:
+        """Keep what streams do, and when."""
+        self.synchronize()
+        with self.device:
+            start = self.stream.record(self.xp.cuda.Event())
+            self.stream.synchronize()
+        self.clock = start, time.monotonic_ns()
+        self.log = []
+
+    def stop_log(self) -> list[device.Event]:
+        """Return what streams have done since `start_log`, which is waited for."""
+        found, self.log = self.log, None
+        if found is None or self.clock is None:
+            return []
+        start, zero = self.clock
+        with self.device:
+            for stream in (self.stream, self.into, self.out):
+                stream.synchronize()
+
+        def at(event: Any) -> int:
+            return zero + round(1e6 * self.xp.cuda.get_elapsed_time(start, event))
+
+        return [
+            device.Event(kind, name, self.name, where, at(begin), at(end), nbytes)
+            for kind, name, where, begin, end, nbytes in found
+        ]
+
+    @contextmanager
+    def timed(self, stream: Any, where: str, kind: str, name: str, nbytes: int) -> Iterator[None]:
+        """Let the log say when a stream does what is issued inside."""
+        log = self.log
+        if log is None or self.capturing is not None:
+            yield
+            return
+        begin = stream.record(self.xp.cuda.Event())
+        yield
+        log.append((kind, name, where, begin, stream.record(self.xp.cuda.Event()), nbytes))
 
     def keep_staged(self, memory: Any, done: Any) -> None:
         """Keep a staging buffer until its copy is done."""
+        self.drop_staged()
+        with self.lock:
+            self.staged.append((memory, done))
+
+    def drop_staged(self) -> None:
+        """Let go of what copies that are done have been reading."""
         with self.lock:
             while self.staged and self.staged[0][1].done:
                 self.staged.popleft()
-            self.staged.append((memory, done))
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Let the stream copy within the device's memory."""
+        self.ready()
+        runtime = self.xp.cuda.runtime
+        with self.turns, self.device:
+            runtime.memcpyAsync(
+                target, source, nbytes, runtime.memcpyDeviceToDevice, self.stream.ptr
+            )
+
+    # ---- memory that others see
 
     def dlpack_device(self) -> tuple[int, int]:
         """Return DLPack's name of the device."""
         return (2, self.index)  # kDLCUDA
 
+    def dlpack_stream(self) -> int | None:
+        """Return the stream that has to wait for others, as DLPack names it."""
+        return int(self.stream.ptr)
+
+    def lent(self, stream: int | None) -> None:
+        """Hand memory over: `stream` waits for ours; None is the default stream, -1 none."""
+        self.ready()
+        if stream == 0:
+            remedy = "1 is the legacy default stream, 2 that of the thread."
+            fail(OptionError, "__dlpack__", "stream 0 may be either default stream", remedy)
+        self.shared += 1
+        if stream == -1 or stream == self.stream.ptr:
+            return
+        with self.turns, self.device:
+            done = self.stream.record(self.xp.cuda.Event(disable_timing=True))
+            self.xp.cuda.ExternalStream(LEGACY if stream is None else stream).wait_event(done)
+
+    def borrowed(self) -> None:
+        """Take memory of others, for which ours waits already."""
+        self.shared += 1
+
+    def returned(self, kept: Any) -> None:
+        """End what began with `lent` or `borrowed`; `kept` is let go when the stream is done."""
+        if self.failure is not None or os.getpid() != self.process:
+            return
+        if self.turns.alone == threading.get_ident():  # what is captured has no part in this
+            self.later.append(kept)
+            return
+        self.meet()
+        self.part()
+        self.shared -= 1
+        if kept is not None:
+            with self.turns, self.device:
+                self.keep_staged(kept, self.stream.record(self.xp.cuda.Event(disable_timing=True)))
+
+    def await_stream(self, other: int | None) -> None:
+        """Let the stream wait for what has been issued to another one; None: for nothing."""
+        self.ready()
+        if other is not None and other != self.stream.ptr:
+            with self.turns, self.device:
+                found = self.xp.cuda.ExternalStream(other)
+                self.stream.wait_event(found.record(self.xp.cuda.Event(disable_timing=True)))
+
+    def meet(self) -> None:
+        """Let the stream wait for what others have issued to the default streams."""
+        if not self.shared:
+            return
+        for each in (LEGACY, PER_THREAD):
+            self.await_stream(each)
+
+    def part(self) -> None:
+        """Let the default streams wait for what has been issued."""
+        if not self.shared:
+            return
+        self.ready()
+        with self.turns, self.device:
+            done = self.stream.record(self.xp.cuda.Event(disable_timing=True))
+            for each in (LEGACY, PER_THREAD):
+                self.xp.cuda.ExternalStream(each).wait_event(done)
+
     # ---- tasks
 
     def prepare(self, task: Task) -> Any:
         """Return what issues a task."""
+        found = self.launch_of(task)
+        found.name = task.label
+        return found
+
+    def launch_of(self, task: Task) -> Any:
+        """What issues a task, without its name in the log."""
         work = task.work
         if isinstance(work, Carry):
             return Into(self, work) if work.source == 0 else OutOf(self, work)
@@ -219,6 +367,9 @@ class Gpu:
                 bound = cuda_kernel(work, self.machine)
             if bound is not None:
                 return Launches(self, bound, cache(lambda: Detour(self, task)))
+        elif isinstance(work.op, CustomOp):
+            if work.op.cuda is not None:
+                return Custom(self, work)
         elif work.label == "flat_index":
             return Checked(self, work)
         elif work.label == "add_rows":
@@ -229,9 +380,17 @@ class Gpu:
             bound = bound_of(work, self.machine)
             if bound is not None:
                 return Launches(self, bound, cache(lambda: Detour(self, task)))
-            if work.label in FUNCTIONS:
-                return Call(self, work)
+            function = function_of(work)
+            if function is not None:
+                return Call(self, work, function)
         return Detour(self, task)
+
+    def custom(self, op: CustomOp, call: Typed) -> bool:
+        """Compile a user's source for the dtypes of a call."""
+        self.ready()
+        with self.device:
+            self.kernel(UserSource.of(op, call))
+        return True
 
     def launch(self, bound: Any, addresses: list[int]) -> None:
         """Launch kernels of our own, the device being current."""
@@ -243,7 +402,7 @@ class Gpu:
         for each in bound.launches:
             function = kernels.function(each.kernel, each.shared)
             driver.launch(
-                function, each.grid, each.block, each.shared, self.stream.ptr, block, each.kernel
+                function, each.grid, each.block, each.shared, self.stream.ptr, (block,), each.kernel
             )
 
     @contextmanager
@@ -262,7 +421,7 @@ class Gpu:
         with self.lock:
             found = self.kernels.get(source.name)
             if found is None:
-                code = nvrtc.compiled(source.text, source.name, self.capability)
+                code = source_code(source, self.capability)
                 found = self.kernels[source.name] = driver.Kernels(code, source.name)
             return found
 
@@ -279,8 +438,9 @@ class Captured:
         """Let the stream run it."""
         self.owner.ready()
         try:
-            with self.owner.device:
-                self.graph.launch(self.owner.stream)
+            owner, stream = self.owner, self.owner.stream
+            with owner.turns, owner.device, owner.timed(stream, "compute", "graph", "plan", 0):
+                self.graph.launch(stream)
         except Exception as error:
             self.owner.lost(error)
             raise
@@ -317,275 +477,11 @@ class Place(NamedTuple):
     ptr: int
 
 
-class Issue:
-    """What issues a task on a GPU's stream."""
-
-    waits = False
-    turn = device.AMID
-
-    def __init__(self, owner: Gpu) -> None:
-        self.owner = owner
-        self.lane = owner.lane
-
-    def __call__(self, args: list[Any]) -> None:
-        """Issue it from any thread."""
-        owner = self.owner
-        owner.ready()
-        try:
-            with owner.device, owner.stream:
-                self.issue(args)
-        except Exception as error:
-            owner.lost(error)
-            raise
-
-    def addresses(self, args: list[Any]) -> list[int]:
-        """Addresses of the operands, those of numbers too."""
-        find = self.owner.numbers.address
-        return [find(each) if isinstance(each, bytes) else each for each in args]
-
-    def issue(self, args: list[Any]) -> None:
-        """Issue it, the device and the stream being current."""
-        raise NotImplementedError
-
-
-class Nothing(Issue):
-    """A task without elements."""
-
-    def issue(self, args: list[Any]) -> None:
-        """Issue nothing."""
-
-
-class Launches(Issue):
-    """Kernels of our own; a view may make operands lie where they cannot be read: a detour then."""
-
-    def __init__(self, owner: Gpu, bound: Any, detour: Callable[[], Detour]) -> None:
-        super().__init__(owner)
-        self.bound = bound
-        self.detour = detour
-        with owner.device:
-            owner.kernel(bound.source)  # compiled now, while no lock is held
-
-    def issue(self, args: list[Any]) -> None:
-        """Launch them."""
-        owner, bound = self.owner, self.bound
-        addresses = self.addresses(args)
-        if not bound.aligned(addresses):
-            self.detour().issue(args)
-            return
-        owner.launch(bound, addresses)
-
-
-class Checked(Issue):
-    """An index that may be out of bounds: what reads it waits until that is known."""
-
-    waits = True
-
-    def __init__(self, owner: Gpu, work: Whole) -> None:
-        super().__init__(owner)
-        self.dims = work.attributes["dims"]
-        self.error = work.attributes["error"]
-        self.first = work.attributes["first"]
-        self.bound = flat_index(self.dims, prod(work.layouts[-1][0]), owner.machine)
-
-    def issue(self, args: list[Any]) -> None:
-        """Launch it, and raise ArrayIndexError where an index is out of bounds."""
-        owner = self.owner
-        runtime = owner.xp.cuda.runtime
-        status = owner.malloc(4)
-        found = np.zeros(1, np.int32)
-        runtime.memsetAsync(status.ptr, 0, 4, owner.stream.ptr)
-        owner.launch(self.bound, [*self.addresses(args), status.ptr])
-        runtime.memcpyAsync(
-            *(found.ctypes.data, status.ptr, 4, runtime.memcpyDeviceToHost, owner.stream.ptr)
-        )
-        owner.stream.synchronize()
-        if found[0]:
-            axis = int(found[0]) - 1
-            raise ArrayIndexError(self.error.format(axis=self.first + axis, extent=self.dims[axis]))
-
-
-class Added(Issue):
-    """Values added to rows in the order of the index, which a stable sort brings together."""
-
-    def __init__(self, owner: Gpu, work: Whole) -> None:
-        super().__init__(owner)
-        self.layout = work.layouts[0]
-        out, _, kind = work.layouts[-1]
-        whole = all(s == c_strides(shape, d.itemsize) for shape, s, d in work.layouts)
-        count = self.layout[0][0]
-        self.bound = add_rows(kind.name, count, prod(out[1:]), owner.machine) if whole else None
-
-    def issue(self, args: list[Any]) -> None:
-        """Sort, and add."""
-        owner = self.owner
-        index, values, out = self.addresses(args)
-        with owner.allocations():
-            given = array_at(owner.xp, owner.index, index, *self.layout)
-            order = owner.xp.argsort(given, kind="stable").astype(np.int64)
-            ordered = given[order]
-            owner.launch(self.bound, [address_of(ordered), address_of(order), values, out])
-
-
-def address_of(array: Any) -> int:
-    """Where an array of the library's begins."""
-    return int(array.data.ptr)
-
-
-class Call(Issue):
-    """A function of CuPy's."""
-
-    def __init__(self, owner: Gpu, work: Whole) -> None:
-        super().__init__(owner)
-        self.work = work
-        self.function = FUNCTIONS[work.label]
-        self.waits = work.op.fallible
-
-    def issue(self, args: list[Any]) -> None:
-        """Call it."""
-        owner = self.owner
-        xp = owner.xp
-        *arrays, out = [
-            array_at(xp, owner.index, address, *layout)
-            for address, layout in zip(self.addresses(args), self.work.layouts, strict=True)
-        ]
-        with owner.allocations():
-            self.function(xp, *arrays, out=out, **self.work.attributes)
-
-
-def array_at(xp: Any, index: int, address: int, shape: Any, strides: Any, dtype: Any) -> Any:
-    """Memory of a GPU as CuPy's array."""
-    extent = sum((n - 1) * abs(step) for n, step in zip(shape, strides, strict=True))
-    nbytes = 0 if 0 in shape else extent + dtype.itemsize
-    memory = xp.cuda.UnownedMemory(address, nbytes, None, index)
-    return xp.ndarray(shape, dtype, xp.cuda.MemoryPointer(memory, 0), strides)
-
-
-class Detour(Issue):
-    """What only the CPU can do: its operands are carried over, and its result back."""
-
-    waits = True
-
-    def __init__(self, owner: Gpu, task: Task) -> None:
-        super().__init__(owner)
-        self.host = Host(task.work)
-        self.label = task.label
-        work = task.work
-        if isinstance(work, Whole):
-            self.extents = [extent_of(shape, strides, d) for shape, strides, d in work.layouts]
-        else:
-            both = [e[1:] for e in work.inputs if e[2] is not None], [e[1:] for e in work.outputs]
-            entries = [both[which][index] for which, index in work.kernel_arguments()]
-            self.extents = [
-                extent_of(shape, strides, np.dtype((np.void, size)))
-                for shape, strides, size in entries
-            ]
-        fallback = os.environ.get("LAZYARRAY_FALLBACK", "")
-        text = f"{task.label}: has no kernel for {owner.name}; the CPU computes it"
-        if fallback == "error":
-            fail(DeviceError, task.label, text, "Unset LAZYARRAY_FALLBACK.")
-        if fallback == "warn":
-            warnings.warn(text, FallbackWarning, stacklevel=2)
-
-    def issue(self, args: list[Any]) -> None:
-        """Carry, compute, carry back: what the CPU does not write comes back as it was."""
-        owner = self.owner
-        runtime = owner.xp.cuda.runtime
-        stream = owner.stream
-        rooms, addresses = [], []
-        for arg, (low, nbytes) in zip(args, self.extents, strict=True):
-            if isinstance(arg, bytes):
-                room = np.frombuffer(arg, np.uint8).copy()
-                low = 0
-            else:
-                room = np.empty(nbytes, np.uint8)
-                if nbytes:
-                    runtime.memcpyAsync(
-                        *(room.ctypes.data, arg + low, nbytes),
-                        *(runtime.memcpyDeviceToHost, stream.ptr),
-                    )
-            rooms.append(room)
-            addresses.append(room.ctypes.data - low)
-        stream.synchronize()
-        self.host(addresses)
-        low, nbytes = self.extents[-1]
-        if nbytes:
-            runtime.memcpyAsync(
-                *(args[-1] + low, rooms[-1].ctypes.data, nbytes),
-                *(runtime.memcpyHostToDevice, stream.ptr),
-            )
-            stream.synchronize()
-
-
-def extent_of(shape: Any, strides: Any, dtype: Any) -> tuple[int, int]:
-    """Where memory begins, from an operand's first element, and how many bytes there are."""
-    if 0 in shape:
-        return 0, 0
-    low = sum(min(0, (n - 1) * step) for n, step in zip(shape, strides, strict=True))
-    high = sum(max(0, (n - 1) * step) for n, step in zip(shape, strides, strict=True))
-    return low, high - low + dtype.itemsize
-
-
-class Into(Issue):
-    """A copy from the CPU, through a pinned staging buffer."""
-
-    turn = device.FIRST
-
-    def __init__(self, owner: Gpu, work: Carry) -> None:
-        super().__init__(owner)
-        self.lane = owner.copies
-        self.waits = work.nbytes > STAGED
-        self.nbytes = work.nbytes
-
-    def issue(self, args: list[Any]) -> None:
-        """Copy aside, then let the stream copy over."""
-        source, target = args
-        xp = self.owner.xp
-        if not self.nbytes:
-            return
-        staged = xp.cuda.alloc_pinned_memory(self.nbytes)
-        room = np.frombuffer(staged, np.uint8, self.nbytes)
-        if isinstance(source, bytes):
-            room[:] = np.frombuffer(source, np.uint8, self.nbytes)
-        else:
-            from_memory(room, source)
-        runtime = xp.cuda.runtime
-        stream = self.owner.stream
-        runtime.memcpyAsync(target, staged.ptr, self.nbytes, runtime.memcpyHostToDevice, stream.ptr)
-        # The pool would give it to the next one at once.
-        done = xp.cuda.Event(disable_timing=True)
-        done.record(stream)
-        self.owner.keep_staged(staged, done)
-
-
-def from_memory(room: np.ndarray, address: int) -> None:
-    """Copy what lies at an address of the CPU."""
-    ctypes.memmove(room.ctypes.data, address, room.nbytes)
-
-
-class OutOf(Issue):
-    """A copy to the CPU, or to another GPU."""
-
-    waits = True
-    turn = device.LAST
-
-    def __init__(self, owner: Gpu, work: Carry) -> None:
-        super().__init__(owner)
-        self.lane = owner.copies
-        self.work = work
-
-    def issue(self, args: list[Any]) -> None:
-        """Let a stream of its own copy once what was issued before is done, and wait for it."""
-        source, target = args
-        owner, nbytes = self.owner, self.work.nbytes
-        if not nbytes:
-            return
-        if self.work.target:
-            device.backend_of(self.work.target).synchronize()
-        xp = owner.xp
-        runtime = xp.cuda.runtime
-        if isinstance(source, bytes):
-            source = owner.numbers.address(source)
-        owner.out.wait_event(owner.stream.record(xp.cuda.Event(disable_timing=True)))
-        kind = runtime.memcpyDefault if self.work.target else runtime.memcpyDeviceToHost
-        runtime.memcpyAsync(target, source, nbytes, kind, owner.out.ptr)
-        owner.out.synchronize()
+def source_code(source: Any, capability: int) -> bytes:
+    """The machine code of a source."""
+    if not isinstance(source, UserSource):
+        return nvrtc.compiled(source.text, source.name, capability)
+    try:
+        return nvrtc.compiled(source.text, source.title, capability, own=source.options)
+    except nvrtc.NvrtcError as error:
+        nvrtc.refuse(source.title, error)

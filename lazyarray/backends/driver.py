@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -72,12 +73,12 @@ def launch(
     block: tuple[int, ...],
     shared: int,
     stream: int,
-    parameter: bytes,
+    parameters: Sequence[bytes],
     name: str,
 ) -> None:
-    """Launch a kernel that takes one parameter, by value."""
-    room = ctypes.create_string_buffer(parameter, len(parameter))
-    places = (ctypes.c_void_p * 1)(ctypes.addressof(room))
+    """Launch a kernel on parameters by value."""
+    rooms = [ctypes.create_string_buffer(each, len(each)) for each in parameters]
+    places = (ctypes.c_void_p * len(rooms))(*map(ctypes.addressof, rooms))
     gx, gy, gz = (*grid, 1, 1)[:3]
     bx, by, bz = (*block, 1, 1)[:3]
     check(

@@ -10,6 +10,7 @@ again. Numbers are data: they lie in a block of the plan's own, which is written
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ MEETINGS = 64  # sets of addresses that a plan remembers
 NUMBER_BYTES = 16
 
 captured = launched = 0
+every: weakref.WeakSet[Replay] = weakref.WeakSet()
 
 
 class Replay:
@@ -30,6 +32,7 @@ class Replay:
         self.met: OrderedDict[tuple[int, ...], Any] = OrderedDict()  # None: once, not captured
         self.block: Any = None  # memory of the numbers
         self.numbers = b""  # that it holds
+        every.add(self)
 
     def __call__(self, args: list[list[Any]]) -> None:
         """Issue the tasks: each one's addresses, or the bytes of its numbers."""
@@ -41,10 +44,13 @@ class Replay:
             return
         self.met.move_to_end(key)
         placed = self.write(args)
-        graph = self.met[key]
+        graph = self.met.get(key)
         if graph is None:
             self.forget()
             graph = self.met[key] = self.backend.capture(lambda: self.issue(placed))
+            if graph is None:
+                self.issue(placed)
+                return
             captured += 1
         graph.launch()
         launched += 1
@@ -79,6 +85,13 @@ class Replay:
             self.numbers = numbers
         place = iter(range(self.block.ptr, self.block.ptr + len(numbers), NUMBER_BYTES))
         return [[next(place) if isinstance(a, bytes) else a for a in own] for own in args]
+
+
+def forget(backend: Any) -> None:
+    """Give up the graphs of a device, which keep memory; they are captured again."""
+    for each in list(every):
+        if each.backend is backend:
+            each.met.clear()
 
 
 def counters() -> dict[str, float]:

@@ -1,16 +1,18 @@
 """A device that is none: with memory, a stream and lanes of its own, it computes as the CPU does.
 
 Programs are placed, copied, ordered and fail on it as on a GPU, so that what concerns devices is
-tested where there is none. Its stream is a thread that runs what it is given in order and late; its
-memory goes back to its pool at once, to be written by what is issued next; its addresses are none
-of the CPU's, so that a task which runs in the wrong place crashes.
+tested where there is none. Its streams are threads that run what they are given in order and late:
+one computes, two copy. Its memory goes back to its pool at once, to be written by what is issued
+next; its addresses are none of the CPU's, so that a task which runs in the wrong place crashes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +27,14 @@ from lazyarray.errors import DeviceError, OutOfMemoryError, fail
 from lazyarray.plan import Task
 from lazyarray.works import Carry
 
+from . import replay
 from .host import Host
 
 KIND = "simulated"
 FAR = 1 << 60  # added to addresses: no memory of the CPU's lies there
 COUNT = 2
 STAGED = 1 << 20  # bytes up to which who records carries them over
+ASIDE = 1 << 6  # bytes from which a copy to the device overlaps what is computed there
 
 
 class SimulatedMemory:
@@ -39,8 +43,52 @@ class SimulatedMemory:
     def __init__(self, owner: SimulatedDevice, nbytes: int) -> None:
         self.block = owner.take(nbytes)
         self.ptr = self.block.ctypes.data + FAR
-        self.__release = weakref.finalize(self, owner.give, self.block)
-        self.__release.atexit = False
+        self.release = weakref.finalize(self, owner.give, self.block)
+        self.release.atexit = False
+
+
+class Stream:
+    """A thread that does what it is given, in order."""
+
+    def __init__(self, owner: SimulatedDevice, name: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.gate = threading.Event()  # closed: nothing runs, as on a device that is far behind
+        self.gate.set()
+        self.works: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.thread: threading.Thread | None = None
+
+    def put(self, work: Callable[[], None]) -> None:
+        """Do it after what was put before."""
+        with self.owner.lock:
+            if self.thread is None or not self.thread.is_alive():
+                name = f"{self.owner.name} {self.name}"
+                self.thread = threading.Thread(target=self.serve, daemon=True, name=name)
+                self.thread.start()
+        self.works.put(work)
+
+    def serve(self) -> None:
+        """Do what is put."""
+        while True:
+            work = self.works.get()
+            self.gate.wait()
+            try:
+                if self.owner.failure is None:
+                    work()
+            except BaseException as error:
+                self.owner.failure = error
+
+    def timed(self, work: Callable[[], None], kind: str, name: str, nbytes: int) -> None:
+        """Do it now; the log keeps when."""
+        start = time.monotonic_ns()
+        try:
+            work()
+        finally:
+            log = self.owner.log
+            if log is not None:
+                where = self.owner.name
+                end = time.monotonic_ns()
+                log.append(device.Event(kind, name, where, self.name, start, end, nbytes))
 
 
 class SimulatedDevice:
@@ -49,6 +97,7 @@ class SimulatedDevice:
     def __init__(self, index: int) -> None:
         if not 0 <= index < COUNT:
             fail(DeviceError, KIND, f"there is no simulated device {index}", f"There are {COUNT}.")
+        self.index = index
         self.name = f"{KIND}:{index}"
         self.lane = Lane(self.name)
         self.copies = Lane(f"{self.name} copies")
@@ -60,11 +109,12 @@ class SimulatedDevice:
         self.issued = 0
         self.captured: list[Callable[[], None]] | None = None
         self.failure: BaseException | None = None
-        self.lock = threading.Lock()
-        self.stream: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.gate = threading.Event()  # closed: nothing runs, as on a device that is far behind
-        self.gate.set()
-        self.thread: threading.Thread | None = None
+        self.lock = threading.RLock()  # memory may be given back at any time
+        self.log: list[device.Event] | None = None
+        self.stream = Stream(self, "compute")
+        self.into = Stream(self, "into")
+        self.out = Stream(self, "out of")
+        self.gate = self.stream.gate
 
     # ---- memory
 
@@ -73,11 +123,16 @@ class SimulatedDevice:
         try:
             return SimulatedMemory(self, nbytes)
         except OutOfMemoryError:
+            gc.collect()  # arrays in reference cycles
             self.synchronize()
+            replay.forget(self)
             with self.lock:
                 self.spare.clear()
                 self.pooled = 0
+        try:
             return SimulatedMemory(self, nbytes)
+        except OutOfMemoryError as error:
+            raise device.out_of_memory(self, str(error)) from None
 
     def take(self, nbytes: int) -> np.ndarray:
         """A block, from what has come back where there is one of its size."""
@@ -89,7 +144,7 @@ class SimulatedDevice:
             else:
                 if self.in_use + self.pooled + size > self.capacity:
                     raise OutOfMemoryError(
-                        f"{self.name}: no memory for {size} bytes: {self.in_use} of"
+                        f"{self.name}: no memory for {nbytes} bytes: {self.in_use} of"
                         f" {self.capacity} are in use"
                     )
                 block = np.full(size, 0xA5, np.uint8)
@@ -108,32 +163,34 @@ class SimulatedDevice:
         """Return memory in use, its peak and what is kept for later, in bytes."""
         return {"in_use": self.in_use, "peak": self.peak, "pooled": self.pooled}
 
-    # ---- the stream
+    # ---- the streams
 
-    def issue(self, work: Callable[[], None]) -> None:
-        """Let the stream run `work` after what was issued before."""
+    def issue(self, work: Callable[[], None], name: str = "") -> None:
+        """Let the stream run `work` after what was issued before; a kernel of that name."""
+        if name:
+            inner = work
+
+            def work() -> None:
+                self.stream.timed(inner, "kernel", name, 0)
+
         if self.captured is not None:
             self.captured.append(work)
             return
         with self.lock:
             self.issued += 1
-            if self.thread is None or not self.thread.is_alive():
-                self.thread = threading.Thread(target=self.serve, daemon=True, name=self.name)
-                self.thread.start()
         self.stream.put(work)
 
-    def serve(self) -> None:
-        """Run what is issued."""
-        while True:
-            work = self.stream.get()
-            self.gate.wait()
-            try:
-                if self.failure is None:
-                    work()
-            except BaseException as error:
-                self.failure = error
+    def start_log(self) -> None:
+        """Keep what streams do, and when."""
+        self.log = []
 
-    def write(self, memory: SimulatedMemory, data: bytes) -> None:
+    def stop_log(self) -> list[device.Event]:
+        """Return what streams have done since `start_log`."""
+        self.synchronize()
+        found, self.log = self.log, None
+        return found or []
+
+    def write(self, memory: device.Memory, data: bytes) -> None:
         """Let the stream put a few bytes there."""
         at = near(memory.ptr)
         self.issue(lambda: move(at, data, len(data)))
@@ -147,7 +204,9 @@ class SimulatedDevice:
         finally:
             self.captured = None
 
-    def wait(self, work: Callable[[], None]) -> None:
+    def wait(
+        self, work: Callable[[], None], issue: Callable[[Callable[[], None]], None] | None = None
+    ) -> None:
         """Issue `work` and wait until it is done; raise what it raised, or the stream before it."""
         done = threading.Event()
         failed: list[BaseException] = []
@@ -160,7 +219,7 @@ class SimulatedDevice:
             finally:
                 done.set()
 
-        self.issue(run)
+        (issue or self.issue)(run)
         while not done.wait(0.01):
             if self.failure is not None:
                 break
@@ -174,9 +233,38 @@ class SimulatedDevice:
         if self.issued:
             self.wait(lambda: None)
 
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Let the stream copy within the device's memory."""
+        self.issue(lambda: move(near(target), near(source), nbytes))
+
     def dlpack_device(self) -> tuple[int, int]:
         """Return DLPack's name of the device."""
-        return (16, 0)  # kDLExtDev
+        return (16, self.index)  # kDLExtDev
+
+    # ---- memory that others see: on this stream, there is no other
+
+    def dlpack_stream(self) -> int | None:
+        """Return no stream: there is but one."""
+        return None
+
+    def lent(self, stream: int | None) -> None:
+        """Hand memory over."""
+
+    def borrowed(self) -> None:
+        """Take memory."""
+
+    def returned(self, kept: Any) -> None:
+        """Let go of what has been kept when all that was issued is done."""
+        self.issue(lambda: kept)
+
+    def await_stream(self, other: int | None) -> None:
+        """Wait for nobody."""
+
+    def meet(self) -> None:
+        """Wait for nobody."""
+
+    def part(self) -> None:
+        """Let nobody wait."""
 
     # ---- tasks
 
@@ -186,6 +274,10 @@ class SimulatedDevice:
             into = task.work.source == 0
             return Into(self, task.work) if into else OutOf(self, task.work)
         return Computation(self, task)
+
+    def custom(self, op: Any, call: Any) -> bool:
+        """Compile no CUDA: a user's function for the CPU computes here, too."""
+        return False
 
 
 class Captured:
@@ -230,12 +322,38 @@ class Into:
         self.lane = self.owner.copies
         self.waits = self.work.nbytes > STAGED
 
+    @property
+    def said(self) -> tuple[str, str, int]:
+        """What the log says of it."""
+        return "into", self.work.label, self.work.nbytes
+
     def __call__(self, args: list[Any]) -> None:
         """Issue it."""
         source, target = args
-        staged = source if isinstance(source, bytes) else ctypes.string_at(source, self.work.nbytes)
+        owner, nbytes = self.owner, self.work.nbytes
+        staged = source if isinstance(source, bytes) else ctypes.string_at(source, nbytes)
         at = near(target)
-        self.owner.issue(lambda: move(at, staged, self.work.nbytes))
+        if nbytes < ASIDE or owner.captured is not None:
+            owner.issue(lambda: owner.stream.timed(lambda: move(at, staged, nbytes), *self.said))
+            return
+        # To memory of nobody else's; from there when all that used the target before is done.
+        aside = SimulatedMemory(owner, nbytes)
+        place = near(aside.ptr)
+        arrived = threading.Event()
+
+        def arrive() -> None:
+            owner.into.timed(lambda: move(place, staged, nbytes), *self.said)
+            arrived.set()
+
+        def take() -> None:
+            while not arrived.wait(0.01):
+                if owner.failure is not None:
+                    return
+            move(at, place, nbytes)
+            aside.release()
+
+        owner.into.put(arrive)
+        owner.issue(take)
 
 
 @dataclass(slots=True)
@@ -262,7 +380,14 @@ class OutOf:
             ctypes.memmove(target, source, self.work.nbytes)
             return
         at = near(source)
-        self.owner.wait(lambda: move(target, at, self.work.nbytes))
+        owner = self.owner
+
+        def leave() -> None:
+            said = "out of", self.work.label, self.work.nbytes
+            owner.out.timed(lambda: move(target, at, self.work.nbytes), *said)
+
+        # On a stream of its own, from where the other one is now.
+        owner.wait(leave, lambda run: owner.issue(lambda: owner.out.put(run)))
 
 
 class Computation:
@@ -273,6 +398,7 @@ class Computation:
     def __init__(self, owner: SimulatedDevice, task: Task) -> None:
         self.owner = owner
         self.host = Host(task.work)
+        self.name = task.label
         self.lane = owner.lane
         # What can fail on data is looked at before what follows may begin.
         self.waits = task.op is not None and task.op.fallible
@@ -290,9 +416,9 @@ class Computation:
             kept.clear()
 
         if self.waits:
-            self.owner.wait(run)
+            self.owner.wait(run, lambda run: self.owner.issue(run, self.name))
         else:
-            self.owner.issue(run)
+            self.owner.issue(run, self.name)
 
 
 @cache

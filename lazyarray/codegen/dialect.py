@@ -9,7 +9,8 @@ correctly rounded or exact, so all emitters give the same bits.
     lookup("exp", (float32, float32)) -> Scalar or None
 
 `lookup` knows loops by their name and dtypes (inputs, then outputs), those of `_loops.Loop`. It
-gives None for float16, complex numbers, and operations without a program: they stay loops.
+gives None for float16, complex numbers, and operations without a program: they stay loops. Those
+of bfloat16 are programs over its bits: of float32, between two conversions.
 
 A `Scalar` has `steps`, a tuple of `Step(op, type, args, value)`; ``args`` are places in it, and
 the steps of op "input" come first. `outputs` are places, too. Where `rare` is not None, it is the
@@ -31,14 +32,20 @@ must be in range, to a float it rounds.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 INTEGERS = tuple(f"{sign}int{width}" for sign in ("", "u") for width in (8, 16, 32, 64))
 FLOATS = ("float32", "float64")
 TYPES = ("bool", *INTEGERS, *FLOATS)
+STORED = {"bfloat16": "uint16"}  # types of elements that programs take by their bits
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def stored(kind: str) -> str:
+    """The type that programs see of elements of a type."""
+    return STORED.get(kind, kind)
 
 
 def width(kind: str) -> int:
@@ -258,6 +265,19 @@ def sqrt(x: Value) -> Value:
 def rounding(mode: str, x: Value) -> Value:
     """The float rounded to an integer: floor, ceil, trunc, or rint (ties to even)."""
     return x.unary(mode)
+
+
+def inlined(trace: Trace, steps: tuple[Step, ...], args: Sequence[Value]) -> list[Value]:
+    """The values of a program's steps, added to a trace."""
+    copies: list[Value] = []
+    for step in steps:
+        if step.op == "input":
+            copies.append(args[step.value])
+        else:
+            copies.append(
+                trace.step(step.op, step.type, tuple(copies[a] for a in step.args), step.value)
+            )
+    return copies
 
 
 def pruned(

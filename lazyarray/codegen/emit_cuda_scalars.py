@@ -2,8 +2,9 @@
 
 A loop is known by its name and dtypes, as to operations.py. Its device function is the loop's
 program where it has one, with the CPU's bits: nothing is contracted (see nvrtc.py), and each step
-is correctly rounded. float16 is computed in float32 and rounded after each operation, as on the
-CPU. For what is left native/cuda_functions.hpp has a function, or there is none.
+is correctly rounded. float16 and bfloat16 are computed in float32 and rounded after each operation,
+as on the CPU; bfloat16 is its bits. For what is left native/cuda_functions.hpp has a function, or
+there is none.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from .dialect import FLOATS, INTEGERS, Scalar, Step
 from .operations import lookup
 from .scalars import FUNCTIONS
 
-NAMES = {"float16": "Half", "complex64": "C64", "complex128": "C128"}
+NAMES = {"float16": "Half", "bfloat16": "uint16_t", "complex64": "C64", "complex128": "C128"}
 COMPLEX = {"complex64": "float32", "complex128": "float64"}
-TYPES = ("bool", *INTEGERS, "float16", *FLOATS, *COMPLEX)
-SIZES = {"bool": 1, "float16": 2, "complex64": 8, "complex128": 16}
+# Of two bytes: to and from the float that is computed with.
+HALVES = {"float16": ("as_float", "as_half"), "bfloat16": ("brain_to_float", "float_to_brain")}
+TYPES = ("bool", *INTEGERS, *HALVES, *FLOATS, *COMPLEX)
+SIZES = {"bool": 1, "float16": 2, "bfloat16": 2, "complex64": 8, "complex128": 16}
 HEADER = "cuda_functions.hpp"
 RANDOM = "cuda_random.hpp"
 
@@ -207,13 +210,13 @@ def device_function(name: str, types: tuple[str, ...]) -> Device | None:
         return keyed(name, types)
     if set(types) & set(COMPLEX):
         return of_pairs(name, types)
-    if "float16" in types:
+    if not HALVES.keys().isdisjoint(types):
         return of_halves(name, types)
     return of_header(name, types)
 
 
 def converted(types: tuple[str, ...]) -> Device | None:
-    """The conversions from and to float16 and complex numbers."""
+    """The conversions from and to halves and complex numbers."""
     source, target = types
     own = label("cast", types)
     if source == target:
@@ -227,9 +230,9 @@ def converted(types: tuple[str, ...]) -> Device | None:
             return wrapped(own, types, text)
         if target == "bool":
             return wrapped(own, types, "truth(x0)", headers=(HEADER,))
-    elif source == "float16":
-        value, kind = "as_float(x0)", "float32"
-    wanted = COMPLEX.get(target, "float32" if target == "float16" else target)
+    elif source in HALVES:
+        value, kind = f"{HALVES[source][0]}(x0)", "float32"
+    wanted = COMPLEX.get(target, "float32" if target in HALVES else target)
     if target == "float16" and kind == "float64":
         return wrapped(own, types, f"Half{{double_to_half({value})}}")
     if kind == "float32" and wanted == "uint32" and source == "float16":
@@ -242,25 +245,27 @@ def converted(types: tuple[str, ...]) -> Device | None:
             return None
         value = f"{inner.name}({value})"
         needs.append(inner)
-    if target == "float16":
-        value = f"as_half({value})"
+    if target in HALVES:
+        value = f"{HALVES[target][1]}({value})"
     elif target in COMPLEX:
         value = f"{cuda_type(target)}{{{value}, 0}}"
     return wrapped(own, types, value, needs=tuple(needs))
 
 
 def of_halves(name: str, types: tuple[str, ...]) -> Device | None:
-    """A loop of float16: that of float32, rounded."""
-    wider = tuple("float32" if kind == "float16" else kind for kind in types)
-    inner = None if name in ("nextafter", "spacing") else device_function(name, wider)
+    """A loop of halves: that of float32, rounded."""
+    if name in ("nextafter", "spacing"):
+        return None
+    inner = device_function(name, tuple("float32" if kind in HALVES else kind for kind in types))
     if inner is None:
         return None
-    given = [f"as_float(x{i})" if k == "float16" else f"x{i}" for i, k in enumerate(types[:-1])]
+    given = [f"{HALVES[k][0]}(x{i})" if k in HALVES else f"x{i}" for i, k in enumerate(types[:-1])]
     value = f"{inner.name}({', '.join(given)})"
-    if types[-1] == "float16":
-        value = f"as_half({value})"
+    if types[-1] in HALVES:
+        value = f"{HALVES[types[-1]][1]}({value})"
     # NumPy's float16 loops of functions are its own of float32, not ours.
-    ulp = max(1.0, inner.ulp) if name in FUNCTIONS or inner.ulp else 0.0
+    own = name in FUNCTIONS and "float16" in types
+    ulp = max(1.0, inner.ulp) if own or inner.ulp else 0.0
     return wrapped(label(name, types), types, value, ulp, needs=(inner,))
 
 
@@ -307,6 +312,8 @@ def of_header(name: str, types: tuple[str, ...]) -> Device | None:
         return wrapped(own, types, f"order({given}) {ORDERS[name]} 0", headers=(HEADER,))
     if whole and name in WHOLE and len(set(inputs)) == 1:
         return wrapped(own, types, f"{WHOLE[name]}({given})", headers=(HEADER,))
+    if name in ("mantissa", "exponent") and inputs[0] in REALS:
+        return wrapped(own, types, f"{name}_of({given})", headers=(HEADER,))
     if name in REAL and inputs[0] in REALS and result == inputs[0]:
         if len(set(inputs)) != 1 and not (name == "ldexp" and inputs[1] in ("int32", "int64")):
             return None

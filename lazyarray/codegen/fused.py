@@ -8,6 +8,7 @@ from typing import Any
 
 from lazyarray._loops import Loop
 
+from .dialect import stored
 from .operations import lookup
 from .sweep import Statement, Sweep
 
@@ -148,7 +149,7 @@ class Draft:
         def place(value: int) -> int:
             return value + count if value >= 0 else -value - 1
 
-        inputs = tuple((kind, reaches[register]) for register, kind in self.inputs)
+        inputs = tuple((stored(kind), reaches[register]) for register, kind in self.inputs)
         statements = tuple(
             Statement(s.name, s.types, tuple(place(a) for a in s.args)) for s in self.statements
         )

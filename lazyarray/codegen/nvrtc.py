@@ -10,11 +10,14 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
+import re
 import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
+
+from lazyarray.errors import SourceError
 
 from . import cache as kept
 
@@ -23,6 +26,8 @@ VERSION = "1"  # of what is stored: changes with the options' meaning
 OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false")
 SUCCESS, COMPILATION = 0, 6
 NAMES = ("libnvrtc.so.13", "libnvrtc.so.12")
+INCLUDES = re.compile(r"#\s*include\b")
+TOOLKITS = ("CUDA_HOME", "CUDA_PATH")
 
 
 class NvrtcError(Exception):
@@ -59,6 +64,19 @@ def library() -> Any:
         found.nvrtcGetErrorString.restype = ctypes.c_char_p
         return found
     raise NvrtcError("NVRTC is not there: pip install nvidia-cuda-nvrtc, or CuPy")
+
+
+@cache
+def headers() -> str | None:
+    """The folder of CUDA's own headers, such as cuda_fp16.h, which NVRTC comes without."""
+    spec = find_spec("nvidia")
+    folders = []
+    for folder in spec.submodule_search_locations or () if spec is not None else ():
+        folders += sorted(glob.glob(os.path.join(folder, "*", "include")), reverse=True)
+    for toolkit in (*map(os.environ.get, TOOLKITS), *sorted(glob.glob("/usr/local/cuda*"))):
+        if toolkit:
+            folders.append(os.path.join(toolkit, "include"))
+    return next((f for f in folders if os.path.exists(os.path.join(f, "cuda_fp16.h"))), None)
 
 
 def available() -> bool:
@@ -105,9 +123,16 @@ def target(capability: int) -> str:
     return f"--gpu-architecture=compute_{older[-1]}"
 
 
-def options(capability: int) -> tuple[str, ...]:
-    """All options of a compilation."""
-    return (*OPTIONS, target(capability))
+def options(
+    capability: int, own: Sequence[str] | None = None, includes: bool = False
+) -> tuple[str, ...]:
+    """All options of a compilation; with `own`, those of a user's source.
+
+    Where it `includes` something, CUDA's own headers are found after those of the user's folders.
+    """
+    chosen = OPTIONS if own is None else (OPTIONS[0], *own)
+    folder = headers() if includes else None
+    return (*chosen, *(() if folder is None else (f"-I{folder}",)), target(capability))
 
 
 def numbered(source: str) -> str:
@@ -153,9 +178,34 @@ def taken(program: Any, what: str) -> bytes:
     return room.raw
 
 
-def compiled(source: str, name: str, capability: int) -> bytes:
-    """The code of a source for a compute capability, from the disk where it is there."""
-    chosen = options(capability)
+def refuse(name: str, error: NvrtcError) -> NoReturn:
+    """Tell a user that a source does not compile: the compiler's messages, each with its line.
+
+    Raises
+    ------
+    SourceError
+        Always.
+    """
+    log = str(error).split(f"\n{1:5} ", 1)[0].partition("\n")[2].rstrip()
+    text = "\n  ".join(line for line in log.splitlines() if line.strip())
+    if "could not open source file" in text:
+        text += "\n  Pass its folder in options=, as -IFOLDER"
+        text += "." if headers() else "; pip install nvidia-cuda-runtime has CUDA's own headers."
+    raise SourceError(f"{name}: the CUDA source does not compile\n  {text or error}") from None
+
+
+def compiled(source: str, name: str, capability: int, own: Sequence[str] | None = None) -> bytes:
+    """The code of a source for a compute capability, from the disk where it is there.
+
+    What a source includes may change, and only NVRTC knows what that is: such code is not kept.
+    """
+    includes = own is not None and (
+        INCLUDES.search(source) is not None or any("include" in each for each in own)
+    )
+    chosen = options(capability, own, includes)
+    if includes:
+        with lock:
+            return compile_source(source, name, chosen)
     made = ".".join(map(str, version()))
     key = kept.key_of("cuda", VERSION, made, *chosen, name, source)
     found = kept.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from typing import Any
 
@@ -17,14 +17,17 @@ from .dialect import (
     COMPARISONS,
     FLOATS,
     INTEGERS,
+    STORED,
     TYPES,
     Scalar,
     Value,
+    inlined,
     program,
     rounded,
     rounding,
     select,
     sqrt,
+    stored,
     width,
 )
 from .scalars import FUNCTIONS
@@ -204,6 +207,41 @@ TESTS: dict[str, Callable[..., Value]] = {
     "signbit": lambda x: sign_bit(x) != 0,
 }
 
+# ---- bfloat16, the upper half of a float32
+
+
+def from_brain(x: Value) -> Value:
+    """The float32 of a bfloat16's bits."""
+    return (x.convert("uint32") << 16).bits("float32")
+
+
+def to_brain(x: Value) -> Value:
+    """The bits of a float32 rounded to bfloat16, ties to even."""
+    bits = x.bits("uint32")
+    near = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16
+    return select(x != x, ((bits >> 16) & 0x8000) | 0x7FC0, near).convert("uint16")
+
+
+def of_brains(name: str, types: tuple[str, ...]) -> Scalar | None:
+    """The program of a loop of bfloat16, over its bits: that of float32, rounded."""
+    bits = tuple(map(stored, types))
+    if name in ("copy", "positive", "where"):
+        return found(name, bits)
+    wide = found(name, tuple("float32" if kind in STORED else kind for kind in types))
+    if wide is None:
+        return None
+
+    def body(scalar: Scalar, *xs: Value) -> Any:
+        args = [from_brain(x) if k in STORED else x for x, k in zip(xs, types, strict=False)]
+        copies = inlined(xs[0].trace, scalar.steps, args)
+        value = copies[scalar.outputs[0]]
+        value = to_brain(value) if types[-1] in STORED else value
+        return value if scalar.rare is None else (value, copies[scalar.rare])
+
+    full = None if wide.full is None else partial(body, wide.full)
+    return program(f"{name}_bfloat16", bits[:-1], partial(body, wide), full)
+
+
 ALIASES = {("float_power", "float64"): "power"}
 
 
@@ -267,6 +305,6 @@ def lookup(name: str, dtypes: Sequence[Any]) -> Scalar | None:
         None where there is no program: the loop is the only implementation.
     """
     types = tuple(str(d) for d in dtypes)
-    if len(types) < 2 or not set(types) <= set(TYPES):
+    if len(types) < 2 or not set(types) <= {*TYPES, *STORED}:
         return None
-    return found(name, types)
+    return found(name, types) if STORED.keys().isdisjoint(types) else of_brains(name, types)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .dialect import FLOATS, Scalar, Step, Trace, Value, pruned
+from .dialect import FLOATS, Scalar, Trace, Value, inlined, pruned, stored
 from .operations import lookup
 
 
@@ -45,7 +45,9 @@ class Sweep:
     def type_of(self, value: int) -> str:
         """The element type of a value."""
         count = len(self.inputs)
-        return self.inputs[value][0] if value < count else self.statements[value - count].types[-1]
+        if value < count:
+            return self.inputs[value][0]
+        return stored(self.statements[value - count].types[-1])
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -110,19 +112,6 @@ def together(sweep: Sweep, full: bool) -> Scalar:
     return Scalar(
         "sweep", kinds, both.results[:-1], both.steps, both.outputs[:-1], both.outputs[-1]
     )
-
-
-def inlined(trace: Trace, steps: tuple[Step, ...], args: list[Value]) -> list[Value]:
-    """The values of a program's steps, added to a trace."""
-    copies: list[Value] = []
-    for step in steps:
-        if step.op == "input":
-            copies.append(args[step.value])
-        else:
-            copies.append(
-                trace.step(step.op, step.type, tuple(copies[a] for a in step.args), step.value)
-            )
-    return copies
 
 
 # ---- for people and processes

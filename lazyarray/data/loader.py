@@ -11,6 +11,7 @@ import numpy as np
 
 from lazyarray._engine import Var, push, wait
 from lazyarray.data.dataset import Dataset, Sample, stack
+from lazyarray.device import Device, as_device
 from lazyarray.errors import DTypeError, OptionError, fail, require
 
 Transform = Callable[..., Any]
@@ -34,6 +35,9 @@ class DataLoader:
         Seeds the order and the generators that `transform` gets.
     prefetch : int, default 2
         Batches that engine threads prepare ahead; 0 prepares each when it is asked for.
+    device : Device or str, optional
+        Where batches lie; by default where the thread that iterates makes new arrays. On another
+        device than the CPU, batches are on their way there while the program computes.
     transform : callable, optional
         ``transform(rng, *parts)`` gets a batch as NumPy arrays and returns a tuple of arrays. It
         runs on several threads at once, in any order; `rng` is a `numpy.random.Generator` of the
@@ -68,6 +72,7 @@ class DataLoader:
         *,
         seed: int = 0,
         prefetch: int = 2,
+        device: Any = None,
         transform: Transform | None = None,
     ) -> None:
         _require_int("batch_size", batch_size, 1)
@@ -79,6 +84,7 @@ class DataLoader:
         self.drop_last = drop_last
         self.seed = int(seed)
         self.prefetch = prefetch
+        self.device = None if device is None else as_device(device)
         self.transform = transform
         self.epoch = 0  # the number of the next one
 
@@ -120,7 +126,8 @@ class DataLoader:
     def _walk(self, epoch: int, order: np.ndarray) -> Iterator[Sample]:
         # What the tasks use is fixed here, so that changing the loader changes the next epoch only.
         size, prefetch = self.batch_size, self.prefetch
-        sources, seed, count = (self.dataset, self.transform), self.seed, len(self)
+        sources = self.dataset, self.transform, self.device
+        seed, count = self.seed, len(self)
         todo = (
             _Batch(*sources, order[i * size : (i + 1) * size], [seed, epoch, i])
             for i in range(count)
@@ -138,16 +145,32 @@ class DataLoader:
 class _Batch:
     """One batch: what it is made of, then what came of it."""
 
-    __slots__ = ("dataset", "error", "indices", "key", "parts", "transform", "var", "wanted")
+    __slots__ = (
+        "dataset",
+        "device",
+        "error",
+        "indices",
+        "key",
+        "parts",
+        "transform",
+        "var",
+        "wanted",
+    )
 
     def __init__(
-        self, dataset: Dataset, transform: Transform | None, indices: np.ndarray, key: list[int]
+        self,
+        dataset: Dataset,
+        transform: Transform | None,
+        device: Device | None,
+        indices: np.ndarray,
+        key: list[int],
     ) -> None:
         self.dataset = dataset
         self.transform = transform
+        self.device = device
         self.indices = indices
         self.key = key
-        self.parts: tuple[np.ndarray, ...] = ()
+        self.parts: Sample = ()
         self.error: BaseException | None = None
         self.var: Any = None
         self.wanted = True
@@ -164,11 +187,11 @@ class _Batch:
             if self.transform is not None:
                 parts = self.transform(np.random.default_rng(self.key), *parts)
                 _require_tuple(parts)
-            self.parts = parts
+            self.parts = parts if self.device is None else _sent(parts, self.device)
         except BaseException as error:
             self.error = error
 
-    def collect(self) -> tuple[np.ndarray, ...]:
+    def collect(self) -> Sample:
         """Hand the parts over, waiting for them if they are being made."""
         if self.var is None:
             self.prepare()
@@ -186,7 +209,17 @@ def _pushed(batch: _Batch) -> _Batch:
     return batch
 
 
-def _delivered(parts: tuple[np.ndarray, ...]) -> Sample:
+def _sent(parts: Sample, device: Device) -> Sample:
+    """Start the way of a batch to a device."""
+    from lazyarray.array import asarray
+    from lazyarray.waiting import evaluate
+
+    arrays = tuple(asarray(part, device=device) for part in parts)
+    evaluate(*arrays)
+    return arrays
+
+
+def _delivered(parts: Sample) -> Sample:
     """Make lazyarray arrays, on the consumer's thread: its device is the one that counts."""
     from lazyarray.array import asarray
 

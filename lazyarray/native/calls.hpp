@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <vector>
 
 namespace la {
 
@@ -39,6 +40,31 @@ struct CallHash {
     }
 };
 
+// Objects in the order in which they are met, which it holds. What it returns is borrowed.
+class Met {
+  public:
+    Met() = default;
+    Met(const Met&) = delete;
+    Met& operator=(const Met&) = delete;
+    ~Met() {
+        for (Py_ssize_t i = 0; i < count; ++i) Py_DECREF(at(i));
+    }
+    Py_ssize_t size() const { return count; }
+    PyObject* at(Py_ssize_t i) const { return i < FEW ? few[i] : more[i - FEW]; }
+    void add(PyObject* object) {
+        Py_INCREF(object);
+        if (count < FEW) few[count] = object;
+        else more.push_back(object);
+        ++count;
+    }
+
+  private:
+    static constexpr Py_ssize_t FEW = 12;
+    Py_ssize_t count = 0;
+    PyObject* few[FEW];
+    std::vector<PyObject*> more;
+};
+
 // What is known of calls: objects, which it holds. What it returns is borrowed.
 class Calls {
   public:
@@ -46,23 +72,34 @@ class Calls {
     Calls(const Calls&) = delete;
     Calls& operator=(const Calls&) = delete;
     ~Calls() { clear(); }
-    PyObject* find(const CallKey& key) const {
+    PyObject* find(const CallKey& key) {
+        const size_t hash = CallHash()(key);
+        Entry*& last = recent[(hash ^ hash >> 20) % RECENT];     // spares the map's division
+        if (last && last->first == key) return last->second;
         auto at = known.find(key);
-        return at == known.end() ? nullptr : at->second;
+        if (at == known.end()) return nullptr;
+        last = &*at;
+        return at->second;
     }
     bool full() const { return known.size() >= MOST; }
-    void add(const CallKey& key, PyObject* found) {
-        if (known.emplace(key, found).second) Py_INCREF(found);
+    // Whether it is kept: another thread may have been faster.
+    bool add(const CallKey& key, PyObject* found) {
+        bool kept = known.emplace(key, found).second;
+        if (kept) Py_INCREF(found);
+        return kept;
     }
     void clear() {
         std::unordered_map<CallKey, PyObject*, CallHash> gone;
+        for (Entry*& each : recent) each = nullptr;
         gone.swap(known);
         for (auto& each : gone) Py_DECREF(each.second);
     }
 
   private:
-    static constexpr size_t MOST = 4096;
+    using Entry = std::pair<const CallKey, PyObject*>;
+    static constexpr size_t MOST = 4096, RECENT = 32;
     std::unordered_map<CallKey, PyObject*, CallHash> known;
+    Entry* recent[RECENT] = {};
 };
 
 }  // namespace la

@@ -16,7 +16,7 @@ template <class To, class From> struct Cast {
             From from;
             __builtin_memcpy(&from, x, sizeof from);
             To to = convert<To>(from);
-            if constexpr (is_half<To> && !is_half<From> && !is_bool<From>) {
+            if constexpr (std::is_same_v<To, Half> && !is_half<From> && !is_bool<From>) {
                 if constexpr (std::is_floating_point_v<From>)
                     overflow |= (uint16_t)(((to.bits & 0x7fff) == 0x7c00) & __builtin_isfinite(from));
                 else if constexpr (std::is_integral_v<From>)

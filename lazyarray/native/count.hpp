@@ -3,6 +3,8 @@
 #pragma once
 #include <vector>
 
+#include "flags.hpp"
+#include "joins.hpp"
 #include "sort.hpp"
 
 namespace la {
@@ -138,7 +140,7 @@ template <class T> struct CountBins {
 template <class T> struct CountBetween {
     LA_INLINE double number(T x) {
         if constexpr (is_bool<T>) return x.v != 0;
-        else if constexpr (is_half<T>) return half_to_float(x.bits);
+        else if constexpr (is_half<T>) return widened(x);
         else return (double)x;
     }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
@@ -431,6 +433,69 @@ inline int run_take_axis(const void* params, char** args, Py_ssize_t begin, Py_s
 inline Made make_take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes) {
     AxisParams p{n, m, row_bytes, std::max<Py_ssize_t>((m + kAxisBlock - 1) / kAxisBlock, 1)};
     return made_of(run_take_axis, p, outer * p.blocks, std::max<Py_ssize_t>(4096 / std::max<Py_ssize_t>(m, 1), 1));
+}
+
+// args: x, whether each element is sound (n), out. Copies x, and raises the flag of a division by zero where one is not.
+struct TellParams { Py_ssize_t item; };
+inline int run_tell(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    Py_ssize_t item = static_cast<const TellParams*>(params)->item;
+    std::memcpy(args[2] + begin * item, args[0] + begin * item, (size_t)((end - begin) * item));
+    uint8_t sound = 1;
+    for (Py_ssize_t i = begin; i < end; i++) sound &= (uint8_t)args[1][i];
+    if (!sound) raise_float_flags(kDivide);
+    return 0;
+}
+// args: x (n), out. The same where x is sound unless it is NaN.
+template <class T> int run_tell_nan(const void*, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    const T* x = (const T*)args[0];
+    if (x != (const T*)args[1])
+        std::memcpy(args[1] + begin * (Py_ssize_t)sizeof(T), x + begin, (size_t)(end - begin) * sizeof(T));
+    bool found = false;
+    for (Py_ssize_t i = begin; i < end; i++) {
+        if constexpr (is_half<T>) found |= is_nan(widened(x[i]));
+        else if constexpr (is_complex<T>::value || std::is_floating_point_v<T>) found |= is_nan(x[i]);
+    }
+    if (found) raise_float_flags(kDivide);
+    return 0;
+}
+inline Made make_tell_nan(int type, Py_ssize_t n) {
+    return made_of(with_type(type, [](auto x) -> KernelRun { return run_tell_nan<decltype(x)>; }), TellParams{0}, n, 65536);
+}
+inline Made make_tell(Py_ssize_t n, Py_ssize_t item) { return made_of(run_tell, TellParams{item}, n, 65536); }
+
+struct AlongParams { Py_ssize_t n, m, inner, blocks; bool one; };
+constexpr Py_ssize_t kAlongBlock = 512;  // columns of one unit
+
+// args: index (outer, m, inner), values (outer, m, inner) or one, out (outer, n, inner). In the order of the index; fails with
+// code 1 at an index outside of [0, n).
+template <class T> struct PutAlong {
+    LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+        const auto& p = *static_cast<const AlongParams*>(params);
+        for (Py_ssize_t u = begin; u < end; u++) {
+            Py_ssize_t o = u / p.blocks, first = u % p.blocks * kAlongBlock;
+            Py_ssize_t width = std::min(kAlongBlock, p.inner - first);
+            const int64_t* index = (const int64_t*)args[0] + o * p.m * p.inner + first;
+            const T* values = (const T*)args[1] + (p.one ? 0 : o * p.m * p.inner + first);
+            T* out = (T*)args[2] + o * p.n * p.inner + first;
+            for (Py_ssize_t j = 0; j < p.m; j++, index += p.inner)
+                for (Py_ssize_t k = 0; k < width; k++) {
+                    if ((uint64_t)index[k] >= (uint64_t)p.n) return kOutsideBins;
+                    __builtin_memcpy(out + index[k] * p.inner + k, p.one ? values : values + j * p.inner + k, sizeof(T));
+                }
+        }
+        return 0;
+    }
+};
+// An item has 1, 2, 4, 8 or 16 bytes.
+inline Made make_put_along(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t inner, Py_ssize_t item, bool one) {
+    AlongParams p{n, m, inner, std::max<Py_ssize_t>((inner + kAlongBlock - 1) / kAlongBlock, 1), one};
+    KernelRun run = item == 1   ? plain_kernel<PutAlong<uint8_t>>()
+                    : item == 2 ? plain_kernel<PutAlong<uint16_t>>()
+                    : item == 4 ? plain_kernel<PutAlong<uint32_t>>()
+                    : item == 8 ? plain_kernel<PutAlong<uint64_t>>()
+                                : plain_kernel<PutAlong<Bytes16>>();
+    Py_ssize_t each = std::max<Py_ssize_t>(m * std::min(inner, kAlongBlock), 1);
+    return made_of(run, p, m && inner ? outer * p.blocks : 0, std::max<Py_ssize_t>(16384 / each, 1));
 }
 
 inline Made make_count_mask(Py_ssize_t n) {

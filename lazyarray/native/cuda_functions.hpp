@@ -114,6 +114,16 @@ template <class T> LA_DEVICE T spacing(T x) {
 template <class T> LA_DEVICE T scaled_by(T x, int64_t n) {
     return ldexp(x, (int)(n > 100000 ? 100000 : n < -100000 ? -100000 : n));
 }
+// The two results of frexp; of what is not finite, itself and 0.
+template <class T> LA_DEVICE T mantissa_of(T x) {
+    int e;
+    return x - x != 0 ? x : frexp(x, &e);
+}
+template <class T> LA_DEVICE int32_t exponent_of(T x) {
+    int e = 0;
+    if (x - x == 0) frexp(x, &e);
+    return e;
+}
 template <class T> LA_DEVICE T log_of_sum(T x, T y) {
     if (x == y) return x + (T)0.693147180559945309417232121458176568;
     T d = x - y;

@@ -89,6 +89,13 @@ LA_DEVICE uint16_t double_to_half(double d) {
 }
 LA_DEVICE float as_float(Half x) { return half_to_float(x.bits); }
 LA_DEVICE Half as_half(float x) { return Half{float_to_half(x)}; }
+// bfloat16 is its bits: the upper half of a float.
+LA_DEVICE float brain_to_float(uint16_t x) { return bits_as<float>((uint32_t)x << 16); }
+LA_DEVICE uint16_t float_to_brain(float f) {
+    const uint32_t x = bits_as<uint32_t>(f);
+    const uint32_t rounded = (x + 0x7fffu + ((x >> 16) & 1u)) >> 16;
+    return (uint16_t)((x & 0x7fffffffu) > 0x7f800000u ? (x >> 16 & 0x8000u) | 0x7fc0u : rounded);
+}
 
 // ---- several elements at once
 

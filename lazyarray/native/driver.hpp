@@ -25,6 +25,7 @@ struct StepSpec {
     LoopFn fn;
     void* data;
     std::vector<int> in, out;
+    bool scalars = false;  // the loop is told of broadcast scalars by a step of 0
 };
 
 constexpr Py_ssize_t kLongRow = 256;  // elements
@@ -56,7 +57,7 @@ protected:
         bool line = false;
         Py_ssize_t fill = 0;          // how many elements of a scalar a run needs
     };
-    struct Argument { int value; Py_ssize_t step; };
+    struct Argument { int value; Py_ssize_t step; bool scalar = false; };
     struct Step { LoopFn fn; void* data; int first, count; };
     struct Conflict { int output, input; };
     struct Frame;  // one run's state
@@ -141,7 +142,8 @@ inline void Elementwise::number_values(const std::vector<OperandSpec>& inputs, c
         for (int reg : steps[s].in) {
             int v = cell(reg);
             last_read_[v] = (int)s;
-            arguments_.push_back({v, 0});
+            bool scalar = steps[s].scalars && writer_[v] < 0 && in_[v].kind == kScalar;
+            arguments_.push_back({v, 0, scalar});
         }
         for (int reg : steps[s].out) arguments_.push_back({value(reg, (int)s), 0});
         step.count = (int)arguments_.size() - step.first;
@@ -227,7 +229,7 @@ inline void Elementwise::lay_out(const std::vector<Py_ssize_t>& registers, Py_ss
     }
     for (Step& step : steps_)
         for (int a = step.first; a < step.first + step.count; a++)
-            arguments_[a].step = registers[value_register_[arguments_[a].value]];
+            arguments_[a].step = arguments_[a].scalar ? 0 : registers[value_register_[arguments_[a].value]];
     scratch_bytes_ = at;
     lines_ = !steps_.empty() && goes_by_lines();
     grain = columns_ && columns_ <= 65536 ? columns_ * tile_rows_ : block_;
@@ -360,7 +362,7 @@ inline bool Elementwise::lines(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
 
 inline void Elementwise::flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
     if (lines_ && lines(f, lo, hi)) return;
-    bool copy = copies();
+    bool copy = copies(), counts = steps_.empty() && in_.size() == 1 && out_.size() == 1 && !copy;
     while (lo < hi) {
         Py_ssize_t next = std::min(lo + block_, hi);
         if (cut_) next = std::min(next, (lo / cut_ + 1) * cut_);
@@ -370,6 +372,8 @@ inline void Elementwise::flat(Frame& f, Py_ssize_t lo, Py_ssize_t hi) const {
             gather(in.axes, in.itemsize, f.args[in.arg], lo, n, f.args[out.arg] + lo * out.itemsize);
         else if (copy && in.kind == kContiguous)
             scatter(out.axes, out.itemsize, f.args[out.arg], lo, n, f.args[in.arg] + lo * in.itemsize);
+        else if (counts && out.kind == kContiguous && !((uintptr_t)f.args[out.arg] & out.unaligned))
+            for (Py_ssize_t k = 0; k < n; k++) ((int64_t*)f.args[out.arg])[lo + k] = lo + k;
         else
             block(f, lo, n, -1);
         lo = next;

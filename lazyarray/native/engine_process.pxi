@@ -45,7 +45,7 @@ def _after_fork_in_child():
     engine.lock.reset()
     engine.broken = inside_task() or engine.broken
     set_frame(NULL)
-    engine.gate = engine.draining = 0
+    engine.gate = engine.draining = engine.inlining = 0
     engine.reap_asked = engine.start_error = 0
     engine.started = engine.stuck = engine.n_ready = 0
     engine.pending = engine.pending_bytes = 0

@@ -258,7 +258,8 @@ cdef object hopeless(Waiter* waiter):
     wakes.n = 0
     with nogil:
         engine.lock.lock()
-        circle = waiter.frame != NULL and waiter.listed and engine.started == engine.stuck and engine.n_ready == 0
+        circle = waiter.frame != NULL and waiter.listed and engine.started == engine.stuck and engine.n_ready == 0 \
+            and engine.inlining == 0
         helpless = False
         error = 0
         lane = engine.lanes
@@ -315,8 +316,12 @@ cdef bint own_var(VarState* var) noexcept nogil:
 
 
 cdef int var_wait(VarState* var) except -1:
-    if load(&var.pending_writes):
+    cdef bint held
+    while load(&var.pending_writes):
+        held = load(&var.held) != 0
         wait_for(var, WRITTEN)
+        if not held:    # else there may be tasks now that take up what was begun there
+            break
     return end_var_wait(var)
 
 

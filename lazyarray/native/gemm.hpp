@@ -225,7 +225,7 @@ template <class T> void add_sums(const Micro* micro, T* to, const T* from, ptrdi
     }
 }
 
-// Joins the sums of the parts in pairs of neighbours: float16 from float32.
+// Joins the sums of the parts in pairs of neighbours: float16 and bfloat16 from float32.
 template <class T, class Sum> void join_parts(const GemmParams& g, Sum* parts, T* c) {
     ptrdiff_t size = g.m * g.n, chunk = 2048 / ptrdiff_t(sizeof(Sum));
     for (ptrdiff_t i = 0; i < size; i += chunk) {
@@ -346,10 +346,10 @@ template <class T> int run_follow(const void* params, char** args, ptrdiff_t beg
     });
 }
 
-// float16 sums in float32 and rounds once.
-inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
+// float16 and bfloat16 sum in float32 and round once.
+template <class T> int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdiff_t end) noexcept {
     const GemmParams& g = *static_cast<const GemmParams*>(params);
-    const Half* source = nullptr;
+    const T* source = nullptr;
     float *b = nullptr, *parts = nullptr;
     if (g.splits > 1) parts = g.spread ? reinterpret_cast<float*>(args[3]) : static_cast<float*>(scratch<5>(size_t(g.splits * g.m * g.n) * sizeof(float)));
     if (g.splits > 1 && !parts) return OUT_OF_MEMORY;
@@ -360,10 +360,10 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
             wide.a_row = wide.k, wide.a_col = 1;
             wide.b_row = g.n, wide.b_col = 1;
             ptrdiff_t k = wide.k, top = part_begin(g.m, g.tiles_m, tile), height = part_begin(g.m, g.tiles_m, tile + 1) - top;
-            const Half* from = reinterpret_cast<const Half*>(args[1]) + at.b;
+            const T* from = reinterpret_cast<const T*>(args[1]) + at.b;
             if (from != source || !b) {
                 b = static_cast<float*>(scratch<1>(size_t(k * g.n + 1) * sizeof(float)));
-                Half* row = static_cast<Half*>(scratch<2>(size_t(k * g.n + 1) * sizeof(Half)));
+                T* row = static_cast<T*>(scratch<2>(size_t(k * g.n + 1) * sizeof(T)));
                 if (!b || !row) return OUT_OF_MEMORY;
                 bool flat = g.b_col == 1 || g.n == 1;
                 if (!flat) copy_matrix(g.micro, from, g.b_row, g.b_col, row, k, g.n, g.n);
@@ -374,10 +374,10 @@ inline int run_gemm_half(const void* params, char** args, ptrdiff_t begin, ptrdi
             float* c = g.splits > 1 ? parts + ((g.spread ? index * g.splits : 0) + part) * g.m * g.n + top * g.n
                                     : static_cast<float*>(scratch<3>(size_t(height * g.n + 1) * sizeof(float)));
             if (!a || !c) return OUT_OF_MEMORY;
-            const Half* rows = reinterpret_cast<const Half*>(args[0]) + at.a + top * g.a_row;
+            const T* rows = reinterpret_cast<const T*>(args[0]) + at.a + top * g.a_row;
             for (ptrdiff_t i = 0; i < height; i++) g.micro->widen(rows + i * g.a_row, g.a_col, a + i * k, k);
             if (run_blocked<float>(wide, a, b, nullptr, c, {0, height}, {0, g.n})) return OUT_OF_MEMORY;
-            Half* out = reinterpret_cast<Half*>(args[2]) + at.c;
+            T* out = reinterpret_cast<T*>(args[2]) + at.c;
             if (g.splits == 1)
                 g.micro->narrow(c, out + top * g.n, height * g.n);
             else if (!g.spread && part + 1 == g.splits && tile + 1 == g.tiles_m)

@@ -162,7 +162,7 @@ inline int run_put_rows(const void* params, char** args, Py_ssize_t begin, Py_ss
 }
 
 template <class T> LA_INLINE T add_element(T a, T b) {
-    if constexpr (is_half<T>) return Half{float_to_half(half_to_float(a.bits) + half_to_float(b.bits))};
+    if constexpr (is_half<T>) return narrowed<T>(widened(a) + widened(b));
     else if constexpr (is_bool<T>) return Bool{(uint8_t)(a.v | b.v)};
     else if constexpr (is_complex<T>::value) return T{a.re + b.re, a.im + b.im};
     else if constexpr (std::is_integral_v<T>) return (T)((uint64_t)a + (uint64_t)b);

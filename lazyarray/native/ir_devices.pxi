@@ -2,6 +2,7 @@
 
 cdef bint several_devices = False   # whether any but the CPU has been used
 cdef Op TRANSFER = None             # ops/device.py
+cdef Op BOUNDS = None               # ops/indexing.py: what may fail, and may be made anew all the same
 cdef object describe_device = None  # number -> text, given by device.py
 
 cdef int first_device = 0            # of threads that have recorded nothing yet
@@ -21,6 +22,12 @@ def set_transfer(Op op):
     """Set the op that carries values from device to device."""
     global TRANSFER
     TRANSFER = op
+
+
+def set_bounds(Op op):
+    """Set the op that looks whether indices are in bounds."""
+    global BOUNDS
+    BOUNDS = op
 
 
 def set_device(int device):
@@ -75,7 +82,7 @@ cdef tuple placed(Op op, tuple inputs, Type kind, Recorder rec):
     # The inputs on one device, and the type of the result there. What is made of nothing goes to the thread's device.
     # Also whether the result is loose: made of foreign data on the way to what somebody wants of it.
     cdef int device = -1, at
-    cdef bint mixed = False, loose = False, fixed = False
+    cdef bint mixed = False, loose = False, fixed = False, stays
     cdef Node node
     for each in inputs:
         node = <Node>each
@@ -93,7 +100,9 @@ cdef tuple placed(Op op, tuple inputs, Type kind, Recorder rec):
     if device < 0:
         device = rec.device
     if mixed:
-        device = (<Node>inputs[0]).type.device if op.kind == UPDATE else common_device(inputs)
+        # What is written to somebody's array stays there.
+        stays = op.kind == UPDATE and not follows(<Node>inputs[0])
+        device = (<Node>inputs[0]).type.device if stays else common_device(inputs)
         inputs = tuple([brought(op.name, <Node>each, device, inputs) for each in inputs])
     return inputs, on_device(kind, device), loose and not fixed and device == 0
 
@@ -117,7 +126,9 @@ cdef bint follows(Node node):
 
 cdef bint made_of_numbers(Node node, int* left):
     left[0] -= 1
-    if left[0] < 0 or node.state != PENDING or node.op.fallible or node.variable is not None or node.op is TRANSFER:
+    if left[0] < 0 or node.state != PENDING or node.variable is not None or node.op is TRANSFER:
+        return False
+    if node.op.fallible and node.op is not BOUNDS:
         return False
     for each in node.inputs:
         if (<Node>each).state != CONST and not made_of_numbers(<Node>each, left):
@@ -149,6 +160,11 @@ cdef Node at_home(Node value, int device, str op):
     if value.type.device == device:
         return value
     return transfer_node(value, device) if value.state == CONST else brought(op, value, device, (value,))
+
+
+def settled(Node value, int device, str op):
+    """A value on a device: what is made of numbers alone is made there."""
+    return at_home(value, device, op)
 
 
 cdef Node made_on(Node node, int device):

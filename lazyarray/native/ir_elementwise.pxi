@@ -164,7 +164,7 @@ cdef tuple resolve(ElementwiseOp op, list values):
         if op.resolver is not None:
             wanted, result = op.resolver(*dtypes)
         else:
-            answer = op.ufunc.resolve_dtypes((*dtypes, *[None] * op.ufunc.nout))
+            answer = loop_dtypes(op.ufunc, tuple(dtypes))
             wanted, result = answer[:op.nin], answer[op.nin]
     except DTypeError:
         raise

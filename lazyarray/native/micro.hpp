@@ -154,8 +154,15 @@ struct Micro {
     int (*packed_bool)(const Packed<Bool>&);
     int (*packed_c64)(const Packed<Complex<float>>&);
     int (*packed_c128)(const Packed<Complex<double>>&);
-    void (*widen)(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count);
-    void (*narrow)(const float* from, Half* to, ptrdiff_t count);
+    void (*widen_half)(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count);
+    void (*narrow_half)(const float* from, Half* to, ptrdiff_t count);
+    void (*widen_bf16)(const Brain* from, ptrdiff_t step, float* to, ptrdiff_t count);
+    void (*narrow_bf16)(const float* from, Brain* to, ptrdiff_t count);
+
+    void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) const { widen_half(from, step, to, count); }
+    void widen(const Brain* from, ptrdiff_t step, float* to, ptrdiff_t count) const { widen_bf16(from, step, to, count); }
+    void narrow(const float* from, Half* to, ptrdiff_t count) const { narrow_half(from, to, count); }
+    void narrow(const float* from, Brain* to, ptrdiff_t count) const { narrow_bf16(from, to, count); }
 
     void block(const Block<float>& g) const { block_f32(g); }
     void block(const Block<double>& g) const { block_f64(g); }
@@ -241,6 +248,12 @@ inline void widen(const Half* from, ptrdiff_t step, float* to, ptrdiff_t count) 
 inline void narrow(const float* from, Half* to, ptrdiff_t count) {
     for (ptrdiff_t i = 0; i < count; i++) to[i].bits = float_to_half(from[i]);
 }
+inline void widen_brain(const Brain* from, ptrdiff_t step, float* to, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) to[i] = widened(from[i * step]);
+}
+inline void narrow_brain(const float* from, Brain* to, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) to[i].bits = float_to_brain(from[i]);
+}
 #include "pool.inc"
 #include "micro.inc"
 }  // namespace la::plain
@@ -310,6 +323,16 @@ inline void narrow(const float* from, Half* to, ptrdiff_t count) {
         _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
     for (; i < count; i++) to[i].bits = _cvtss_sh(from[i], _MM_FROUND_TO_NEAREST_INT);
 }
+// GCC makes vector code of these.
+inline void widen_brain(const Brain* from, ptrdiff_t step, float* to, ptrdiff_t count) {
+    if (step == 1)
+        for (ptrdiff_t i = 0; i < count; i++) to[i] = bits_as<float>((uint32_t)from[i].bits << 16);
+    else
+        for (ptrdiff_t i = 0; i < count; i++) to[i] = bits_as<float>((uint32_t)from[i * step].bits << 16);
+}
+inline void narrow_brain(const float* from, Brain* to, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) to[i].bits = float_to_brain(from[i]);
+}
 #include "pool.inc"
 #include "micro.inc"
 }  // namespace la::avx2
@@ -362,7 +385,9 @@ template <> struct Vec<double> {
     LA_VECTOR V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
 };
 using avx2::narrow;
+using avx2::narrow_brain;
 using avx2::widen;
+using avx2::widen_brain;
 #include "pool.inc"
 #include "micro.inc"
 }  // namespace la::avx512

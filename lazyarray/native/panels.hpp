@@ -5,6 +5,8 @@
 // results (its lines), and lines spread over the panel again. Between two steps that are not loops over elements, loops
 // run in pieces of a few thousand elements; what only one such run of loops knows takes a piece's memory. A compiled loop
 // over lines (codegen/emit_lines.py) takes the place of spreads, loops over elements and reductions behind them.
+// While the loops over a batch's elements keep the core busy, what the next batch reads comes from memory, a few cache lines
+// before each piece: the hardware's prefetching sleeps meanwhile, as those loops read the caches only.
 // Elements may also be reduced across panels, each of a panel with those at its place in the others, while they are in
 // cache: a unit is a block of that tree then, and `finish` joins the blocks.
 #pragma once
@@ -92,7 +94,7 @@ public:
             for (Py_ssize_t o = begin; o < end; o += kBlock) whole_block(f, o, std::min(kBlock, end - o));
             return 0;
         }
-        for (Py_ssize_t o = begin; o < end; o += batch_) batch(f, o, std::min(batch_, end - o));
+        for (Py_ssize_t o = begin; o < end; o += batch_) batch(f, o, std::min(batch_, end - o), end - o);
         return 0;
     }
 
@@ -106,13 +108,38 @@ private:
         Py_ssize_t partial, stack;  // in the shared scratch
     };
 
+    // What is read by a batch's next panels, from memory that lies as they go.
+    struct Ahead {
+        struct Span {
+            const char *at, *end;
+        };
+        Span spans[kOperands];
+        int count = 0;
+
+        void add(const char* at, Py_ssize_t bytes) {
+            if (bytes > 0) spans[count++] = {at, at + bytes};
+        }
+        void fetch(Py_ssize_t bytes) {
+            if (!count) return;
+            Span& span = spans[count - 1];
+            const char *at = span.at, *until = std::min(span.end, at + bytes);
+            for (; at < until; at += kCacheLine) __builtin_prefetch(at, 0, 3);
+            span.at = at;
+            if (at >= span.end) count--;
+        }
+    };
+    static constexpr Py_ssize_t kCacheLine = 64;
+    static constexpr Py_ssize_t kBetween = 512;  // elements between two such fetches
+
+    Ahead ahead_of(const Frame& f, Py_ssize_t o, Py_ssize_t panels) const;
     Py_ssize_t block_count() const { return (outer_ + kBlock - 1) / kBlock; }
     void lay_out_batch(const std::vector<Py_ssize_t>& registers);
     void lay_out_across(const std::vector<PanelStep>& steps);
     void whole_block(Frame& f, Py_ssize_t first, Py_ssize_t rows) const;
     void across(Frame& f, size_t s, Py_ssize_t o, Py_ssize_t panels) const;
-    void batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const;
-    void loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const;
+    // Panels [o, o + panels), of `left` that the run still has to do.
+    void batch(Frame& f, Py_ssize_t o, Py_ssize_t panels, Py_ssize_t left) const;
+    void loops(Frame& f, Ahead& ahead, size_t first, size_t last, Py_ssize_t count) const;
     void fold(Frame& f, size_t s, Py_ssize_t panels) const;
     void spread(Frame& f, size_t s, Py_ssize_t panels) const;
     void sweep(Frame& f, size_t s, Py_ssize_t panels) const;
@@ -120,6 +147,7 @@ private:
 
     Py_ssize_t outer_, red_, inner_, panel_;
     Py_ssize_t batch_ = 1, piece_ = 0;
+    Py_ssize_t ahead_bytes_ = 0;  // of an element, read from memory that lies as panels go
     Py_ssize_t fold_offset_ = 0;
     std::vector<StepKind> kinds_;
     std::vector<Fold> folds_;
@@ -198,6 +226,8 @@ inline void Panels::lay_out_batch(const std::vector<Py_ssize_t>& registers) {
         repeats_.push_back(batch_ > 1 && op.kind == kStrided && !op.line && op.axes[0].stride == 0 &&
                            panel_ % period(op.axes) == 0 && !rewritten[value_register_[op.value]]);
     }
+    for (const Operand& op : in_)
+        if (op.kind == kContiguous && !op.line) ahead_bytes_ += op.itemsize;
     for (Operand& op : out_) op.offset = value_offset_[op.value];
     for (Step& step : steps_)
         for (int a = step.first; a < step.first + step.count; a++)
@@ -241,9 +271,19 @@ inline void Panels::lay_out_across(const std::vector<PanelStep>& steps) {
     }
 }
 
-inline void Panels::loops(Frame& f, size_t first, size_t last, Py_ssize_t count) const {
-    for (Py_ssize_t lo = 0; lo < count; lo += piece_) {
-        Py_ssize_t n = std::min(piece_, count - lo);
+inline Panels::Ahead Panels::ahead_of(const Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
+    Ahead ahead;
+    for (const Operand& op : in_)
+        if (op.kind == kContiguous && !op.line)
+            ahead.add(f.args[op.arg] + o * panel_ * op.itemsize, panels * panel_ * op.itemsize);
+    return ahead;
+}
+
+inline void Panels::loops(Frame& f, Ahead& ahead, size_t first, size_t last, Py_ssize_t count) const {
+    Py_ssize_t piece = ahead.count ? std::min(piece_, kBetween) : piece_;
+    for (Py_ssize_t lo = 0; lo < count; lo += piece) {
+        Py_ssize_t n = std::min(piece, count - lo);
+        ahead.fetch(n * ahead_bytes_);
         for (size_t s = first; s < last; s++) {
             const Step& step = steps_[s];
             char* args[kOperands];
@@ -354,9 +394,9 @@ inline void Panels::whole_block(Frame& f, Py_ssize_t first, Py_ssize_t rows) con
     if (batch_ == 1) {
         // Lane by lane: the accumulators of one stay in the L1 cache while its panels go by.
         for (Py_ssize_t lane = 0; lane < std::min(kLanes, rows); lane++)
-            for (Py_ssize_t r = lane; r < rows; r += kLanes) batch(f, first + r, 1);
+            for (Py_ssize_t r = lane; r < rows; r += kLanes) batch(f, first + r, 1, 1);
     } else {
-        for (Py_ssize_t r = 0; r < rows; r += batch_) batch(f, first + r, std::min(batch_, rows - r));
+        for (Py_ssize_t r = 0; r < rows; r += batch_) batch(f, first + r, std::min(batch_, rows - r), rows - r);
     }
     char* shared = f.args[args_ + (int)across_.size()];
     for (const Across& each : across_) {
@@ -380,8 +420,9 @@ inline int Panels::finish(char** args) const {
     return 0;
 }
 
-inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
+inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels, Py_ssize_t left) const {
     Py_ssize_t count = panels * panel_, results = panels * inner_;
+    Ahead ahead = ahead_of(f, o + panels, std::min(panels, left - panels));
     for (size_t i = 0; i < in_.size(); i++)
         f.at[in_[i].value] = repeats_[i] ? f.memory + in_[i].offset
                              : in_[i].line ? place_input(f, i, o * inner_, results, -1)
@@ -410,7 +451,7 @@ inline void Panels::batch(Frame& f, Py_ssize_t o, Py_ssize_t panels) const {
             step.fn(args, &results, strides, step.data);
         } else {
             while (next < steps_.size() && kinds_[next] == kElements) next++;
-            loops(f, s, next, count);
+            loops(f, ahead, s, next, count);
         }
         s = next;
     }

@@ -112,7 +112,7 @@ cdef int issue_on_device(
     cdef Py_ssize_t i
     cdef object call
     launch, name = plan.calls[index]
-    call = DeviceCall(launch, device_args(plan, index, pointers, numbers), name, frame.sites[index], frame)
+    call = DeviceCall(launch, device_args(plan, index, pointers, numbers), name, frame.site_of(index), frame)
     if launch.waits or not granted(reads, writes):
         push_python(
             call, reads.data(), <int>reads.size(), writes.data(), <int>writes.size(), spec.priority, launch.lane, 0, name,

@@ -1,4 +1,4 @@
-// Pooling windows in two dimensions, channels last, and their gradients: units and float16.
+// Pooling windows in two dimensions, channels last, and their gradients: units, float16 and bfloat16.
 #pragma once
 #include "gemm.hpp"
 
@@ -11,7 +11,7 @@ template <class T> const auto& routines(const PoolParams& g) noexcept {
         return g.micro->pool_f32;
 }
 
-// What the routines take: the image itself, or float16 widened to memory of this thread.
+// What the routines take: the image itself, or halves widened to memory of this thread.
 template <class T, int slot> auto taken(const PoolParams& g, const T* from, ptrdiff_t count) noexcept {
     if constexpr (is_half<T>) {
         float* wide = static_cast<float*>(scratch<slot>(size_t(count + 1) * sizeof(float)));

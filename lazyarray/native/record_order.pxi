@@ -6,11 +6,13 @@ cdef object k_ordered(object op, tuple values):
     cdef list operands = []
     cdef list shadows = []
     cdef Py_ssize_t ndim = 0
-    cdef tuple order
+    cdef tuple order, back
+    cdef bint ours = True
     cdef Node out, node
     cdef ArrayBase a, result
     for value in values:
         if cnp.PyArray_CheckExact(value) or (cnp.PyArray_Check(value) and not hooks.overrides(value)):
+            ours = False
             ndim = max(ndim, value.ndim)
             shadows.append(value)
             operands.append(from_numpy(value))
@@ -25,7 +27,7 @@ cdef object k_ordered(object op, tuple values):
         if isinstance(value, ArrayBase):
             ndim = max(ndim, (<ArrayBase>value).shadow.ndim)
             shadows.append((<ArrayBase>value).shadow)
-    order = k_order(shadows, ndim)
+    order, back = known_order(shadows, ndim) if ours else unknown_order(shadows, ndim)
     if order is None:
         out = op(*[node_of(<ArrayBase>v) if isinstance(v, ArrayBase) else v for v in operands])
         return wrap(out, out.type.ndim == 0)
@@ -34,6 +36,9 @@ cdef object k_ordered(object op, tuple values):
         if isinstance(value, ArrayBase):
             a = value
             shadow = a.shadow
+            if lookable(a) and cnp.PyArray_NDIM(<cnp.ndarray>shadow) == ndim:
+                nodes.append(permuted(a, order))
+                continue
             if cnp.PyArray_NDIM(<cnp.ndarray>shadow) == ndim:
                 shadow = shadow.transpose(order)
             elif cnp.PyArray_NDIM(<cnp.ndarray>shadow):
@@ -44,7 +49,52 @@ cdef object k_ordered(object op, tuple values):
             nodes.append(value)
     out = op(*nodes)
     result = wrap(out, False)
-    return view_of(result, result.shadow.transpose(inverse(order)))
+    if lookable(result):
+        return look(result, permutation(result, back))
+    return view_of(result, result.shadow.transpose(back))
+
+
+cdef Seen permutation(ArrayBase a, tuple order):
+    cdef CallKey at
+    cdef Seen seen
+    begin(at, a, PERMUTE)
+    for axis in order:
+        add_int(at, axis)
+    seen = known_view(a, at)
+    return new_view(a, at, a.shadow.transpose(order), False) if seen is None else seen
+
+
+cdef Node permuted(ArrayBase a, tuple order):
+    return node_of(look(a, permutation(a, order)))
+
+
+cdef Calls* orders = new Calls()    # never freed: a process that ends has no Python for what it holds
+
+
+cdef tuple unknown_order(list shadows, Py_ssize_t ndim):
+    cdef tuple order = k_order(shadows, ndim)
+    return order, None if order is None else inverse(order)
+
+
+cdef tuple known_order(list shadows, Py_ssize_t ndim):
+    # The order of arrays with these shadows, and its inverse: looked at once.
+    cdef CallKey at
+    cdef PyObject* found
+    cdef tuple made
+    at.count = 0
+    for shadow in shadows:
+        if not at.add(<int64_t><PyObject*>shadow):
+            return unknown_order(shadows, ndim)
+    at.on = NULL
+    found = orders.find(at)
+    if found != NULL:
+        return (<tuple>found)[0]
+    made = unknown_order(shadows, ndim)
+    if orders.full():
+        orders.clear()
+    held = (made, shadows)
+    orders.add(at, <PyObject*>held)
+    return made
 
 
 cdef tuple inverse(tuple order):

@@ -41,9 +41,6 @@ cdef class UfuncBase:
         return NotImplemented if self.op is None else k_ordered(self.op, inputs)
 
 
-cdef tuple OUT = ("out",)
-
-
 cdef object into(UfuncBase function, PyObject** args, Py_ssize_t count):
     """A call with an array of the result's type to write to; NotImplemented where it is something else."""
     cdef object out = <object>args[count], result

@@ -1,10 +1,15 @@
 # Indexing and reshaping, part of _record.pyx: NumPy does it on the shadow, once for each way it is done.
 
 cdef enum:
-    INDEX, RESHAPE, TRANSPOSE, PERMUTE, SWAP, SQUEEZE        # what a view was made by
+    INDEX, RESHAPE, TRANSPOSE, PERMUTE, SWAP, RAVEL, BY_FUNCTION    # what a view was made by
     AN_INT, A_SLICE, AN_AXIS, DOTS                  # in an index
 
 cdef int64_t ABSENT = INT64_MIN
+cdef int64_t SEVERAL = INT64_MIN + 1
+cdef enum:
+    LOOKED_AT = 1024        # indices that are looked at when they are used: less than a microsecond
+
+cdef int64_t FEW_INTEGERS = 1 << 24     # up to which all floats have them
 
 
 cdef inline bint lookable(ArrayBase a) noexcept:
@@ -25,7 +30,7 @@ cdef inline bint add_int(CallKey& at, object value) noexcept:
     if type(value) is not int:
         return False
     number = PyLong_AsLongLongAndOverflow(value, &far)
-    return not far and number != ABSENT and at.add(number)
+    return not far and number > SEVERAL and at.add(number)
 
 
 cdef inline bint add_bound(CallKey& at, PyObject* value) noexcept:
@@ -96,18 +101,66 @@ cdef object indexed(ArrayBase a, object key, bint* element):
         raise ArrayIndexError(f"index: {error}, array has shape {a.shadow.shape}") from None
 
 
+cdef bint in_bounds(ArrayBase a, ArrayBase places) noexcept:
+    # Whether indices whose values are at hand, and few, are of elements of the first axis, counted from its start.
+    cdef Node node = places.storage.node
+    cdef const int64_t* index
+    cdef int64_t extent
+    cdef bint outside = False
+    cdef Py_ssize_t i
+    if (node.type.ndim == 0 or not 0 < node.type.size <= LOOKED_AT or node.type.dtype is not INT64
+            or cnp.PyArray_NDIM(<cnp.ndarray>a.shadow) == 0 or not at_rest(node) or node.pinned or node.buffer.size_class < 0
+            or node.buffer.owner is not None):
+        return False
+    extent = cnp.PyArray_DIM(<cnp.ndarray>a.shadow, 0)
+    index = <const int64_t*>node.buffer.ptr
+    for i in range(node.type.size):
+        outside |= <uint64_t>index[i] >= <uint64_t>extent
+    return not outside
+
+
+cdef inline bint number_of(object value, object dtype, char* number) noexcept:
+    # Whether a number is of the commonest ones; as `constant` has it.
+    if type(value) is float:
+        if dtype is FLOAT64:
+            (<double*>number)[0] = <double>value
+            return True
+        if dtype is FLOAT32:
+            (<float*>number)[0] = <float><double>value
+            return True
+    elif type(value) is int and -FEW_INTEGERS <= value <= FEW_INTEGERS:
+        if dtype is INT64:
+            (<int64_t*>number)[0] = <int64_t>value
+            return True
+        if dtype is FLOAT64:
+            (<double*>number)[0] = <double><int64_t>value
+            return True
+        if dtype is FLOAT32:
+            (<float*>number)[0] = <float><int64_t>value
+            return True
+    return False
+
+
 cdef bint set_quickly(ArrayBase a, Seen seen, object value) except -1:
     """Whether a number, or an array of the view's type, has been written."""
     cdef ArrayBase source
     cdef Node node
+    cdef char number[16]
     if isinstance(value, ArrayBase):
         source = <ArrayBase>value
         if source.storage is a.storage and source.shadow is seen.shadow and source.offset == seen.offset:
             return True         # `a[i] += v` writes what it sees
+        if (not seen.covers and same_layout(<cnp.ndarray>source.shadow, <cnp.ndarray>seen.shadow)
+                and copy_at_once(a, seen, source)):
+            return True
         node = node_of(source)
         if node.type is not seen.type:
             return False
-    elif seen.type.size and (seen.type.dtype is FLOAT64 or seen.type.dtype is FLOAT32) and type(value) is float:
+    elif seen.type.size and number_of(value, seen.type.dtype, number):
+        if seen.covers:
+            return False
+        if write_at_once(a, seen, number):
+            return True
         node = constant(value, seen.type.dtype)
         if seen.type.ndim:
             node = spread_over(node, seen)

@@ -1,15 +1,23 @@
 # In-place operators and `out=`, and what array.py writes with, part of _record.pyx.
 
-cdef object inplace(str name, ArrayBase a, object other):
-    op = operators[name]
+cdef object inplace(int number, ArrayBase a, object other):
+    op = OPERATORS[number]
     if a.is_scalar:
         return elementwise2(op, a, other)
-    check_writeable(a, name)
+    check_writeable(a, <str>NAMES[number])
     result = elementwise2(op, a, other)
     if result is NotImplemented:
-        return hooks.inplace_foreign(name, a, other)
-    store_result(a, result, name)
+        return hooks.inplace_foreign(NAMES[number], a, other)
+    store_result(a, result, <str>NAMES[number])
     return a
+
+
+cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
+    # Whether what is seen has the same shape and dtype.
+    cdef int axes = cnp.PyArray_NDIM(a)
+    if a.descr is not b.descr or axes != cnp.PyArray_NDIM(b):
+        return False
+    return axes == 0 or memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), axes * sizeof(cnp.npy_intp)) == 0
 
 
 cdef inline bint whole_view(ArrayBase a) noexcept:
@@ -19,7 +27,7 @@ cdef inline bint whole_view(ArrayBase a) noexcept:
 cdef int store_result(ArrayBase a, ArrayBase result, str op) except -1:
     """What `out=` does: the result must broadcast to the shape, and have a dtype that may be cast within its kind."""
     check_writeable(a, op)
-    if a.storage.node.type is not result.storage.node.type or not (whole_view(a) and whole_view(result)):
+    if not same_layout(<cnp.ndarray>a.shadow, <cnp.ndarray>result.shadow):
         check_output(a.shadow, result.shadow, op)
     write(a, node_of(result), op)
     return 0

@@ -128,6 +128,40 @@ template <class T, class Op> LA_INLINE void column_lanes(const T* x, Py_ssize_t 
     join_into<T, Op>(lanes, x + done, n - done);
 }
 
+// The extreme of a long line in whatever order. False where the order of the tree may show in its bits: of zeros and NaNs.
+template <class T, class Op> LA_INLINE bool extreme_joined(const T* x, Py_ssize_t n, T* total) {
+    constexpr Py_ssize_t lanes = 256 / sizeof(T), piece = 8192;
+    T acc[lanes], found[lanes + 64];
+    if constexpr (leaves_out<Op>)
+        for (Py_ssize_t k = 0; k < lanes; k++) acc[k] = Op::template nothing<T>();
+    else
+        std::memcpy(acc, x, sizeof acc);
+    Py_ssize_t done = 0;
+    while (done + 2 * lanes <= n) {
+        Mask<T> odd[lanes] = {};
+        Py_ssize_t end = std::min(done + piece, n);
+        for (; done + 2 * lanes <= end; done += 2 * lanes)
+            for (Py_ssize_t k = 0; k < lanes; k++) {
+                T p = x[done + k], q = x[done + lanes + k];
+                acc[k] = Op::Numbers::join(Op::Numbers::join(acc[k], p), q);
+                if constexpr (!leaves_out<Op>) odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
+            }
+        if constexpr (!leaves_out<Op>) {
+            Mask<T> any = 0;
+            for (Py_ssize_t k = 0; k < lanes; k++) any |= odd[k];
+            if (any) return false;
+        }
+    }
+    std::memcpy(found, acc, sizeof acc);
+    T best = found[0];
+    for (Py_ssize_t k = 1; k < lanes; k++) best = Op::join(best, found[k]);
+    for (; done < n; done++) best = Op::join(best, x[done]);
+    *total = best;
+    if constexpr (leaves_out<Op>)
+        if (best == Op::template nothing<T>()) return false;
+    return best == best && best != T(0);
+}
+
 // The total of a line of n >= 32 elements whose full stripes are joined.
 template <class T, class Op> LA_INLINE T line_total(const T* acc, const T* x, Py_ssize_t n) {
     T lanes[kLanes + 64];  // room for a whole vector, which GCC assumes
@@ -296,6 +330,25 @@ template <class T, class Op> struct TreeReduce {
         }
         return total;
     }
+    // The totals of n rows, in `lanes` or in `stack`; `direct`: of lines as they lie in memory, by pairs.
+    LA_INLINE const T* tree_total(const Rows& rows, Py_ssize_t n, bool direct, T* lanes, T* stack) {
+        if (n <= kBlock) {
+            reduce_block<T, Op>(rows, 0, n, lanes);
+            return lanes;
+        }
+        Counter<T, Op> counter{stack, rows.width};
+        Py_ssize_t r = 0;
+        for (const T* x = (const T*)rows.base; direct && r + 2 * kBlock <= n; r += 2 * kBlock) {
+            pair_totals<T, Op>(x + r, x + r + kBlock, kBlock, lanes);
+            Counter<T, Op>::push(counter, lanes);
+            Counter<T, Op>::push(counter, lanes + 1);
+        }
+        for (; r < n; r += kBlock) {
+            reduce_block<T, Op>(rows, r, std::min(kBlock, n - r), lanes);
+            Counter<T, Op>::push(counter, lanes);
+        }
+        return Counter<T, Op>::total(counter);
+    }
     LA_INLINE int run(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         char* memory = scratch(p.memory);
@@ -304,6 +357,7 @@ template <class T, class Op> struct TreeReduce {
         if (p.inner == 1 && p.red <= kLanes) return short_rows(p, args, lanes, begin, end);
         T* stack = lanes + kLanes * p.width;
         bool direct = by_pairs<T, Op> && p.inner == 1 && !p.convert_in;  // lines as they lie in memory
+        bool quick = direct;
         for (Py_ssize_t u = begin; u < end; u++) {
             Unit unit(p, u);
             if (direct && p.red <= kBlock && u + 1 < end) {
@@ -316,24 +370,10 @@ template <class T, class Op> struct TreeReduce {
             }
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(stack + kDepth * p.width)};
             const T* total = lanes;
-            if (std::is_integral_v<T> && p.inner == 1) {
-                lanes[0] = line_of_integers(rows, unit.rows);
-            } else if (unit.rows <= kBlock) {
-                reduce_block<T, Op>(rows, 0, unit.rows, lanes);
-            } else {
-                Counter<T, Op> counter{stack, unit.width};
-                Py_ssize_t r = 0;
-                for (const T* x = (const T*)rows.base; direct && r + 2 * kBlock <= unit.rows; r += 2 * kBlock) {
-                    pair_totals<T, Op>(x + r, x + r + kBlock, kBlock, lanes);
-                    Counter<T, Op>::push(counter, lanes);
-                    Counter<T, Op>::push(counter, lanes + 1);
-                }
-                for (; r < unit.rows; r += kBlock) {
-                    reduce_block<T, Op>(rows, r, std::min(kBlock, unit.rows - r), lanes);
-                    Counter<T, Op>::push(counter, lanes);
-                }
-                total = Counter<T, Op>::total(counter);
-            }
+            if constexpr (by_pairs<T, Op>)
+                quick = quick && unit.rows > kBlock && extreme_joined<T, Op>((const T*)rows.base, unit.rows, lanes);
+            if (std::is_integral_v<T> && p.inner == 1) lanes[0] = line_of_integers(rows, unit.rows);
+            else if (!quick) total = tree_total(rows, unit.rows, direct, lanes, stack);
             if (p.chunks == 1)
                 write_results(p, (const char*)total, args[1] + unit.result(p) * p.out_size, unit.width);
             else

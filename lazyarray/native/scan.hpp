@@ -1,5 +1,5 @@
 // Cumulative sums and products along the middle axis of a C-contiguous (outer, n, inner) array, one element after the
-// other as in NumPy, so with NumPy's bits. Elements are converted to the result's type first; float16 rounds each step.
+// other as in NumPy, so with NumPy's bits. Elements are converted to the result's type first; float16 and bfloat16 round each step.
 #pragma once
 #include <algorithm>
 
@@ -16,8 +16,8 @@ struct ScanParams {
 
 template <bool kProduct, class T> LA_INLINE T scan_join(T a, T b) {
     if constexpr (is_half<T>) {
-        float x = half_to_float(a.bits), y = half_to_float(b.bits);
-        return Half{float_to_half(kProduct ? x * y : x + y)};
+        float x = widened(a), y = widened(b);
+        return narrowed<T>(kProduct ? x * y : x + y);
     } else if constexpr (is_bool<T>) {
         return Bool{(uint8_t)(kProduct ? a.v & b.v : a.v | b.v)};
     } else if constexpr (is_complex<T>::value) {

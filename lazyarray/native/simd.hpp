@@ -116,6 +116,7 @@ template <class F> auto with_type(int type, F fn) {
     case kF32: return fn(float{});
     case kF64: return fn(double{});
     case kC64: return fn(C64{});
+    case kBF16: return fn(Brain{});
     default: return fn(C128{});
     }
 }

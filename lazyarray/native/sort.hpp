@@ -34,6 +34,8 @@ template <> struct KeyBits<1> { using type = uint8_t; };
 template <> struct KeyBits<2> { using type = uint16_t; };
 template <> struct KeyBits<4> { using type = uint32_t; };
 
+template <class T, class U> constexpr U infinity_bits =
+    is_brain<T> ? (U)0x7f80 : is_half<T> ? (U)0x7c00 : sizeof(T) == 4 ? (U)0x7f800000u : (U)0x7ff0000000000000ull;
 template <class T> LA_INLINE auto sort_key(T x) {
     if constexpr (is_complex<T>::value) {
         using U = decltype(sort_key(x.re));
@@ -48,7 +50,7 @@ template <class T> LA_INLINE auto sort_key(T x) {
         } else if constexpr (std::is_integral_v<T>) {
             return (U)(bits ^ top);
         } else {
-            constexpr U infinity = is_half<T> ? (U)0x7c00 : sizeof(T) == 4 ? (U)0x7f800000u : (U)0x7ff0000000000000ull;
+            constexpr U infinity = infinity_bits<T, U>;
             U magnitude = bits & (U)~top;
             U key = magnitude == 0 ? top : bits & top ? (U)~bits : (U)(bits | top);
             return magnitude > infinity ? (U)~(U)0 : key;
@@ -57,7 +59,7 @@ template <class T> LA_INLINE auto sort_key(T x) {
 }
 template <class T> using Key = decltype(sort_key(T{}));
 template <class T> constexpr int number_of_type =
-    is_bool<T> ? kBool : is_half<T> ? kF16 : std::is_same_v<T, float> ? kF32 : std::is_same_v<T, double> ? kF64
+    is_bool<T> ? kBool : is_brain<T> ? kBF16 : is_half<T> ? kF16 : std::is_same_v<T, float> ? kF32 : std::is_same_v<T, double> ? kF64
     : (std::is_signed_v<T> ? kI8 : kU8) + (sizeof(T) == 1 ? 0 : sizeof(T) == 2 ? 1 : sizeof(T) == 4 ? 2 : 3);
 
 // NaNs follow all numbers in the order: (real, NaN), (NaN, real), (NaN, NaN).
@@ -70,6 +72,13 @@ template <class R> LA_INLINE bool sorts_before(Complex<R> a, Complex<R> b) {
 }
 
 template <class T> void sort_by_numpy(T* x, Py_ssize_t n) {
+    if constexpr (is_brain<T>) {  // by NumPy's sort of their keys, from which all but zeros and NaN are had back
+        uint16_t* keys = reinterpret_cast<uint16_t*>(x);
+        for (Py_ssize_t i = 0; i < n; i++) keys[i] = sort_key(x[i]);
+        sort_by_numpy(keys, n);
+        for (Py_ssize_t i = 0; i < n; i++) keys[i] = (uint16_t)(keys[i] & 0x8000 ? keys[i] ^ 0x8000 : ~keys[i]);
+        return;
+    }
     if (SortFn sort = numpy_sorts[number_of_type<T>]; sort && n > 1) sort(x, n, nullptr);
     else std::sort(x, x + n, [](T a, T b) { return sort_key(a) < sort_key(b); });
 }
@@ -95,7 +104,7 @@ template <class T> LA_INLINE bool rises(const T* x, Py_ssize_t n) {
 template <class T> LA_INLINE bool has_specials(const T* x, Py_ssize_t n) {
     using U = Key<T>;
     constexpr U top = (U)((U)1 << (sizeof(T) * 8 - 1));
-    constexpr U infinity = is_half<T> ? (U)0x7c00 : sizeof(T) == 4 ? (U)0x7f800000u : (U)0x7ff0000000000000ull;
+    constexpr U infinity = infinity_bits<T, U>;
     U found = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         U bits = bits_as<U>(x[i]);

@@ -11,10 +11,11 @@
 namespace la {
 
 // Numbers are part of the interface to _loops.pyx.
-enum Type { kBool, kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kC64, kC128, kTypes };
+enum Type { kBool, kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kC64, kC128, kBF16, kTypes };
 
 struct Bool { uint8_t v; };
 struct Half { uint16_t bits; };
+struct Brain { uint16_t bits; };  // bfloat16: the upper half of a float
 template <class R> struct Complex { R re, im; };
 using C64 = Complex<float>;
 using C128 = Complex<double>;
@@ -23,7 +24,9 @@ struct Bytes16 { uint64_t lo, hi; };
 template <class T> struct is_complex : std::false_type {};
 template <class R> struct is_complex<Complex<R>> : std::true_type {};
 template <class T> constexpr bool is_bool = std::is_same_v<T, Bool>;
-template <class T> constexpr bool is_half = std::is_same_v<T, Half>;
+template <class T> constexpr bool is_brain = std::is_same_v<T, Brain>;
+// Stored in two bytes, and computed with as float.
+template <class T> constexpr bool is_half = std::is_same_v<T, Half> || is_brain<T>;
 
 template <class To, class From> LA_INLINE To bits_as(From x) {
     static_assert(sizeof(To) == sizeof(From));
@@ -62,6 +65,20 @@ LA_INLINE uint16_t double_to_half(double d) {
     // 2**-30 lies below half of the smallest subnormal half, 2**16 above the largest half.
     uint32_t f = x < 0x3e10000000000000ull ? 0u : x < 0x40f0000000000000ull ? inside : huge;
     return float_to_half(bits_as<float>(f | sign));
+}
+
+// Round to nearest, ties to even; a NaN keeps its sign.
+LA_INLINE uint16_t float_to_brain(float f) {
+    uint32_t x = bits_as<uint32_t>(f);
+    uint32_t rounded = (x + 0x7fffu + ((x >> 16) & 1u)) >> 16;
+    uint32_t nan = (x >> 16 & 0x8000u) | 0x7fc0u;
+    return (uint16_t)((x & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+LA_INLINE float widened(Half x) { return half_to_float(x.bits); }
+LA_INLINE float widened(Brain x) { return bits_as<float>((uint32_t)x.bits << 16); }
+template <class T> LA_INLINE T narrowed(float f) {
+    if constexpr (is_brain<T>) return Brain{float_to_brain(f)};
+    else return Half{float_to_half(f)};
 }
 
 // Out of range the C conversion is undefined, and vector and scalar code would differ: the steps below are
@@ -105,11 +122,12 @@ template <class To, class From> LA_INLINE To convert(From x) {
     } else if constexpr (is_bool<From>) {
         return convert<To>((uint8_t)(x.v != 0));
     } else if constexpr (is_half<To>) {
-        if constexpr (std::is_same_v<From, double>) return Half{double_to_half(x)};
-        else return Half{float_to_half((float)x)};
+        if constexpr (is_half<From>) return narrowed<To>(widened(x));
+        else if constexpr (std::is_same_v<From, double> && !is_brain<To>) return Half{double_to_half(x)};
+        else return narrowed<To>((float)x);  // ml_dtypes rounds a double twice
     } else if constexpr (is_half<From>) {
-        if constexpr (std::is_same_v<To, uint32_t>) return (To)(int64_t)half_to_float(x.bits);
-        else return convert<To>(half_to_float(x.bits));
+        if constexpr (std::is_same_v<To, uint32_t> && !is_brain<From>) return (To)(int64_t)widened(x);
+        else return convert<To>(widened(x));
     } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
         return float_to_int<To>(x);
     } else {

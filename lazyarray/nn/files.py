@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray.array import wait_all
 from lazyarray.errors import DataError, FileError, fail
+from lazyarray.waiting import wait_all
 
 
 def save_arrays(

@@ -185,6 +185,26 @@ class Module:
 
     cast = astype
 
+    def to(self, device: Any) -> Self:
+        """Move all parameters and buffers to a device; those without a value get theirs there.
+
+        Inputs have to lie there, too. Optimisers follow: their states move at the next step.
+        Gradients start anew.
+
+        Parameters
+        ----------
+        device : Device or str
+            Such as ``la.gpu(0)``, "gpu:0" or "cpu".
+
+        Returns
+        -------
+        Module
+            Itself.
+        """
+        for _, parameter in self.named_state():
+            parameter.to(device)
+        return self
+
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
         for parameter in self.parameters():

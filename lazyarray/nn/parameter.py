@@ -8,6 +8,7 @@ import numpy as np
 
 from lazyarray import _handle, _trace, autograd
 from lazyarray.array import Array, asarray
+from lazyarray.device import Device, as_device
 from lazyarray.dtypes import canonical, is_inexact
 from lazyarray.errors import DTypeError, GradientError, OptionError, ShapeError, fail, require
 
@@ -66,6 +67,7 @@ class Parameter:
         self._grad_req = grad_req
         self._array: Array | None = None
         self._pending: tuple[Initializer, np.random.Generator] | None = None
+        self._home: Device | None = None  # where its first value goes
 
     @property
     def known(self) -> bool:
@@ -131,7 +133,7 @@ class Parameter:
     def _adopt(self, value: Any) -> None:
         _trace.cannot("it gives a parameter its first value", again=True)
         with autograd.pause():
-            self._array = asarray(value, copy=True)
+            self._array = asarray(value, copy=True, device=self._home)
         if self._grad_req != "null":
             self._array.attach_grad(self._grad_req)
 
@@ -169,7 +171,13 @@ class Parameter:
             self._adopt(value.astype(self.dtype, copy=False))
             return
         with autograd.pause():
-            self._array[...] = value
+            self._array[...] = value.to(self._array.device)
+
+    def to(self, device: Any) -> None:
+        """Move it to a device, now or when it gets a value; its gradient starts anew."""
+        self._home = as_device(device)
+        if self._array is not None and self._array.device != self._home:
+            self._adopt(self._array.to(self._home))
 
     @property
     def grad(self) -> Array | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from lazyarray._ir import Node, cast
+from lazyarray.dtypes import is_float
 
 from .define import composite
 from .elementary import erf, exp, expit, expm1, log1p, tanh
@@ -95,7 +96,7 @@ def sigmoid(x: Node) -> Node:
     -------
     array, the shape and dtype of `x`
     """
-    return cast(expit(x), x.dtype) if x.dtype.kind == "f" else expit(x)
+    return cast(expit(x), x.dtype) if is_float(x.dtype) else expit(x)
 
 
 @composite

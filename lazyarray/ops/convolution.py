@@ -80,7 +80,7 @@ def check_computed(op: str, a: Node, b: Node) -> None:
 
 
 def as_computed(x: Node) -> Node:
-    """float16 computes in float32."""
+    """Halves compute in float32."""
     return _ir.cast(x, np.dtype(np.float32)) if x.dtype.itemsize == 2 else x
 
 
@@ -225,7 +225,7 @@ def conv2d(
     -------
     array, shape (batch, oh, ow, out_channels)
         ``oh = (height + 2*pad - dilation*(kh-1) - 1) // stride + 1``. Each element is one chain of
-        fused multiply-adds over (kh, kw, channels); float16 computes in float32.
+        fused multiply-adds over (kh, kw, channels); halves compute in float32.
 
     Raises
     ------

@@ -18,6 +18,7 @@ import numpy as np
 import lazyarray._loops as _loops
 import lazyarray._vmath  # noqa: F401  (find_loop gives its loops in place of NumPy's)
 from lazyarray._ir import ElementwiseOp, Node, Op, operators, registry, scalar
+from lazyarray.dtypes import loop_dtypes
 from lazyarray.errors import AxisError, DTypeError, fail
 
 NATIVE = 4
@@ -101,8 +102,7 @@ def result_dtype(*dtypes: Any) -> np.dtype:
     """Return the promoted dtype; Python's int, float and complex are weak, as in NumPy 2."""
     if len(dtypes) == 1:
         return np.dtype(dtypes[0])
-    found: np.dtype = np.add.resolve_dtypes((*dtypes, None))[2]
-    return found
+    return loop_dtypes(np.add, dtypes)[2]
 
 
 def as_node(value: Any) -> Node:

@@ -10,6 +10,7 @@ from scipy.special import _ufuncs as special  # with SCIPY_ARRAY_API, the public
 
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, cast, operators
+from lazyarray.dtypes import kind_of
 from lazyarray.number import fixed
 
 from .define import arrayop, as_node, composite, elementwise, result_dtype
@@ -154,7 +155,7 @@ def power_operator(x1: Any, x2: Any) -> Any:
     x1, x2 = fixed(x1), fixed(x2)
     if type(x1) is not Node or type(x2) not in (int, float):
         return power(x1, x2)
-    kind = x1.dtype.kind
+    kind = kind_of(x1.dtype)
     if kind in "fc":
         if x2 == 2:
             return square(x1)

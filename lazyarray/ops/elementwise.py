@@ -17,7 +17,7 @@ import numpy as np
 
 from lazyarray import _ir
 from lazyarray._ir import Node, cast, operators
-from lazyarray.dtypes import BOOL, INTP, REAL_OF
+from lazyarray.dtypes import BFLOAT16, BOOL, HALVES, INTP, REAL_OF, kind_of
 from lazyarray.errors import DTypeError, require
 from lazyarray.number import fixed
 
@@ -85,6 +85,13 @@ def filled(value: complex, like: Node, dtype: np.dtype) -> Node:
     return _ir.view(_ir.scalar(value, dtype), like.shape, (0,) * like.ndim)
 
 
+def common_dtype(a: Any, b: Any) -> np.dtype:
+    """The dtype of two choices; Python's int, float and complex are weak."""
+    if isinstance(a, np.dtype) and isinstance(b, np.dtype):
+        return np.promote_types(a, b)
+    return result_dtype(a, b)
+
+
 # ---- conversion, choice, position
 
 cast_op = elementwise(
@@ -110,7 +117,7 @@ where = elementwise(
     name="where",
     nin=3,
     loop="where",
-    resolver=lambda c, a, b: ((BOOL, result_dtype(a, b), result_dtype(a, b)), result_dtype(a, b)),
+    resolver=lambda c, a, b: ((BOOL, both := common_dtype(a, b), both), both),
     doc="""Elements of `x1` where `condition` holds, elsewhere of `x2`.
 
 Parameters
@@ -146,13 +153,16 @@ def arange_node(start: Any, step: Any, count: int, dtype: np.dtype) -> Node:
     """``start + i*step`` for i below `count`, rounded as np.arange does.
 
     NumPy computes the first two elements, takes their difference as the step, and multiplies in
-    `dtype` (in float32 for float16). `start` and `step` are data: another start finds the same
+    `dtype` (in float32 for halves). `start` and `step` are data: another start finds the same
     plan.
     """
     index = iota_node((count,))
-    work = np.dtype(np.float32) if dtype == np.float16 else dtype
-    first = np.array(start).astype(dtype)
-    second = np.array(start + step).astype(dtype)
+    work = np.dtype(np.float32) if dtype in HALVES else dtype
+    first, second = (np.zeros((), dtype) for _ in range(2))
+    for cell, value in ((first, start), (second, start + step))[:count]:
+        cell[...] = float(value) if dtype is BFLOAT16 else value  # NumPy checks the range
+    if count == 1:
+        second = first
     if dtype == BOOL:
         return where(equal(index, 0), _ir.scalar(bool(first), BOOL), _ir.scalar(bool(second), BOOL))
     if dtype == INTP and first == 0 and second == 1:
@@ -165,6 +175,8 @@ def arange_node(start: Any, step: Any, count: int, dtype: np.dtype) -> Node:
     if base != 0 or delta != 1:  # as `range` does, most arrays count from 0 by 1
         line = add(_ir.scalar(base[()], work), multiply(line, _ir.scalar(delta[()], work)))
     line = cast(line, dtype)
+    if not np.isfinite(delta):  # nor is its product with 0
+        line = where(equal(index, 0), _ir.scalar(first[()], dtype), line)
     if count > 1 and again != second:  # the difference was rounded
         line = where(equal(index, 1), _ir.scalar(second[()], dtype), line)
     return line
@@ -301,7 +313,7 @@ def round(a: Node, decimals: int = 0) -> Node:
     -----
     Computed as NumPy does: scaled by a power of ten, rounded, and scaled back.
     """
-    kind = a.dtype.kind
+    kind = kind_of(a.dtype)
     require(kind != "b" or decimals == 0, DTypeError, "round", "bool has no decimals")
     if decimals == 0 and kind in "bfc":
         return rint(a)
@@ -482,6 +494,6 @@ def imag(x: Node) -> Node:
     """
     part: np.dtype | None = REAL_OF.get(x.dtype)
     if part is None:
-        return filled(0, x, x.dtype)
+        return _ir.settled(filled(0, x, x.dtype), x.device, "imag")
     strides = _ir.c_strides(x.shape, x.dtype.itemsize)
     return _ir.view(x, x.shape, strides, part.itemsize, True, part)

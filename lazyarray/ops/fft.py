@@ -14,7 +14,7 @@ import numpy as np
 
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
-from lazyarray.dtypes import REAL_OF
+from lazyarray.dtypes import BFLOAT16, REAL_OF
 from lazyarray.errors import ArrayIndexError, DTypeError, OptionError, ShapeError, require
 
 from .define import normalize_axis
@@ -38,6 +38,7 @@ def scipys(name: str) -> Callable[..., Any]:
             return getattr(np.fft, name)(x, s, axes, norm)
         import scipy.fft
 
+        x = x.astype(np.float32) if x.dtype is BFLOAT16 else x
         return getattr(scipy.fft, name)(x, s, axes, norm, workers=WORKERS)
 
     compute.__name__ = name
@@ -46,7 +47,7 @@ def scipys(name: str) -> Callable[..., Any]:
 
 def complex_of(x: Node) -> np.dtype:
     """The dtype of a transform."""
-    return COMPLEX64 if x.dtype.char in "efF" else COMPLEX128
+    return COMPLEX64 if x.dtype.char in "efFE" else COMPLEX128
 
 
 def replaced(shape: Shape, s: Shape, axes: Axes) -> Shape:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lazyarray import _engine, _ir
 from lazyarray._ir import Node
-from lazyarray.dtypes import canonical
+from lazyarray.dtypes import BFLOAT16, canonical
 from lazyarray.errors import (
     DTypeError,
     fail,
@@ -33,6 +33,11 @@ BYTE = np.dtype(np.uint8)
 ALIGNMENT = 16  # bytes: the largest itemsize
 PART = 1 << 17  # multiplications and additions of a batch from which a part is worth a worker
 PIECES = 16  # of a batch, at most
+# NumPy's sorts of bfloat16 leave NaNs anywhere: what sorts does so in float32.
+ORDERING = {
+    "argpartition", "lexsort", "median", "nanargmax", "nanargmin", "nanmedian", "nanpercentile",
+    "nanquantile", "partition", "percentile", "quantile",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +144,25 @@ class HostOp(Differentiable, _ir.Op):
         self, xp: Any, *arrays: Any, out: Any, call: Any, results: Sequence[Result] | None = None
     ) -> None:
         """Compute the results, as a task."""
-        if results is None:
-            places = [out]
-        else:
-            memory = out.view(BYTE)
-            _, offsets, _ = packing(tuple(results))
-            places = []
-            for kind, start in zip(results, offsets, strict=True):
-                room = memory[start : start + math.prod(kind.shape) * kind.dtype.itemsize]
-                places.append(room.view(kind.dtype).reshape(kind.shape))
+        rooms = places(out, results)
         if self.batched and len(arrays) == 1 and worth_parts(arrays[0]):
             in_parts(
                 len(arrays[0]),
-                lambda a, b: self.fill([arrays[0][a:b]], call, [room[a:b] for room in places]),
+                lambda a, b: self.fill([arrays[0][a:b]], call, [room[a:b] for room in rooms]),
             )
         else:
-            self.fill(arrays, call, places)
+            self.fill(arrays, call, rooms)
 
     def fill(self, arrays: Sequence[np.ndarray], call: Any, places: list[np.ndarray]) -> None:
         """Compute the results, and write them to their places."""
         args, options = call
+        wider = self.name in ORDERING and any(a.dtype is BFLOAT16 for a in arrays)
+        if wider:
+            arrays = [a.astype(np.float32) if a.dtype is BFLOAT16 else a for a in arrays]
         with np.errstate(all="ignore"):
             found = self.compute(*thawed(args, arrays), **dict(thawed(options, arrays)))
         if len(places) == 1 and not isinstance(found, tuple | list):
-            found = (np.asarray(found, places[0].dtype) if self.casts else found,)
+            found = (np.asarray(found, places[0].dtype) if self.casts or wider else found,)
         for part, place in zip(found, places, strict=True):
             written(place, part, self.name)
 
@@ -202,6 +202,17 @@ def packing(results: tuple[Result, ...]) -> tuple[np.dtype, list[int], int]:
         total += math.prod(each.shape) * each.dtype.itemsize
         total += -total % ALIGNMENT
     return dtype, offsets, total
+
+
+def places(out: Any, results: Sequence[Result] | None) -> list[Any]:
+    """Where results go in the memory of a value that holds them; None: it is the only one."""
+    if results is None:
+        return [out]
+    memory, found = out.view(BYTE), []
+    for kind, start in zip(results, packing(tuple(results))[1], strict=True):
+        room = memory[start : start + math.prod(kind.shape) * kind.dtype.itemsize]
+        found.append(room.view(kind.dtype).reshape(kind.shape))
+    return found
 
 
 def unpacked(whole: Node, results: Sequence[Result]) -> tuple[Node, ...]:

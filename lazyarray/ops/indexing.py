@@ -14,6 +14,7 @@ import numpy as np
 
 import lazyarray._order as _order
 from lazyarray import _ir, _loops
+from lazyarray._engine import workers
 from lazyarray._ir import Node, registry
 from lazyarray.dtypes import INTP, canonical
 from lazyarray.errors import ArrayIndexError, OptionError, ShapeError, fail, require
@@ -132,7 +133,7 @@ def put_rows(base: Node, idx: Node, values: Node) -> Any:
 @put_rows.native
 def _(inputs: Any, out: Any, layouts: Any) -> Any:
     extents = row_bytes(out), out.shape[0], inputs[1].shape[0]
-    return _order.put_rows(*extents) or _loops.put_rows(*extents)
+    return _order.put_rows(*extents, workers() == 1) or _loops.put_rows(*extents)
 
 
 @put_rows.vjp
@@ -173,12 +174,62 @@ def add_rows(base: Node, idx: Node, values: Node) -> Any:
 @add_rows.native
 def _(inputs: Any, out: Any, layouts: Any) -> Any:
     extents = out.shape[0], inputs[1].shape[0], math.prod(out.shape[1:])
-    return _order.add_rows(out.dtype, *extents) or _loops.add_rows(out.dtype, *extents)
+    dealt = _order.add_rows(out.dtype, *extents, workers() == 1)
+    return dealt or _loops.add_rows(out.dtype, *extents)
 
 
 @add_rows.vjp
 def _(g: Node, y: Node, base: Node, idx: Node, values: Node) -> Any:
     return g, None, take_rows(g, idx)
+
+
+@arrayop(inplace=True, dear=False)
+def put_along(base: Node, idx: Node, values: Node, axis: int) -> Any:
+    """`base` with elements along an axis replaced, in order: of equal indices the last one stays.
+
+    Parameters
+    ----------
+    base : array, any shape
+    idx : array, the shape of `base` with extent m along `axis`, int64
+        Known to be in bounds.
+    values : array, the shape of `idx` or none, cast to the dtype of `base`
+    axis : int
+
+    Returns
+    -------
+    array, the shape of `base`
+    """
+    fits = 0 <= axis < base.ndim == idx.ndim and idx.dtype is INTP
+    fits = fits and idx.shape == (*base.shape[:axis], idx.shape[axis], *base.shape[axis + 1 :])
+    fits = fits and values.shape in ((), idx.shape)
+    text = f"axis {axis} of {base.shape} by index {idx.shape}, values {values.shape}"
+    require(fits, ShapeError, "put_along", text)
+    values = _ir.cast(values, base.dtype)
+    return (base, idx, values), base.shape, base.dtype, {"axis": axis}
+
+
+@put_along.native
+def _(inputs: Any, out: Any, layouts: Any, axis: int) -> Any:
+    shape, m = out.shape, inputs[1].shape[axis]
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    one = inputs[2].shape == ()
+    return _order.put_along(outer, shape[axis], m, inner, out.itemsize, one)
+
+
+@put_along.vjp
+def _(g: Node, y: Node, base: Node, idx: Node, values: Node, axis: int) -> Any:
+    old = put_along(g, idx, full((), 0, g.dtype), axis) if base.tracked else None
+    taken = None
+    if values.tracked:
+        # Only the element that was written last is in the result.
+        turn = positions(idx.shape)
+        written = put_along(empty(base.shape, INTP), idx, turn, axis)
+        flat = ravel(along_index(base.shape, idx, axis, "put_along")[0])
+        stays = registry["equal"](reshape(take_rows(ravel(written), flat), idx.shape), turn)
+        reaches = reshape(take_rows(ravel(g), flat), idx.shape)
+        taken = registry["where"](stays, reaches, full((), 0, g.dtype))
+        taken = taken if values.ndim == idx.ndim else registry["sum"](taken)
+    return old, None, taken
 
 
 # Axes of what is indexed are not always those of the array the user has: none is named.
@@ -231,6 +282,7 @@ def _(inputs: Any, out: Any, layouts: Any, dims: Shape, error: str, first: int) 
 
 
 flat_index.constant = True
+_ir.set_bounds(flat_index)
 
 
 def common_index_shape(indices: Sequence[Any]) -> Shape:
@@ -514,6 +566,19 @@ def take_along_axis(x: Node, indices: Node, axis: int | None = -1) -> Node:
     return reshape(take_rows(reshape(source, (source.size,)), ravel(flat)), flat.shape)
 
 
+LINES = 16  # written side by side
+LINES_BYTES = 1 << 20  # of the elements that one index may write: they stay in a core's cache
+
+
+def written_along(x: Node, indices: Node, axis: int) -> bool:
+    """Whether an index writes to lines of `x` that are many and short enough to go one by one."""
+    cross = (*x.shape[:axis], *x.shape[axis + 1 :])
+    if indices.ndim != x.ndim or indices.dtype.kind not in "iu" or math.prod(cross) < LINES:
+        return False
+    same = (*indices.shape[:axis], *indices.shape[axis + 1 :]) == cross
+    return same and math.prod(x.shape[axis:]) * x.dtype.itemsize <= LINES_BYTES
+
+
 @composite
 def put_along_axis(x: Node, indices: Node, values: Node, axis: int | None = -1) -> Node:
     """`x` with elements along an axis replaced, each by its own index.
@@ -534,6 +599,11 @@ def put_along_axis(x: Node, indices: Node, values: Node, axis: int | None = -1) 
     if axis is None:
         x, axis = ravel(x), 0
     axis = normalize_axis(axis, x.ndim, "put_along_axis")
+    if written_along(x, indices, axis):
+        text = outside("put_along_axis")
+        idx = flat_index(indices, dims=(x.shape[axis],), error=text, first=axis)
+        values = values if values.ndim == 0 else value_for(values, idx.shape)
+        return reshape(put_along(x, idx, values, axis), old)
     flat, shape = along_index(x.shape, indices, axis, "put_along_axis")
     require(
         shape == x.shape,

@@ -42,7 +42,12 @@ def join_dtype(arrays: Sequence[Node], dtype: Any, op: str) -> np.dtype:
             text = f"cannot cast an array of {x.dtype} to {wanted} by the rule 'same_kind'"
             require(np.can_cast(x.dtype, wanted, "same_kind"), DTypeError, op, text)
         return wanted
-    return canonical(np.result_type(*[x.dtype for x in arrays]), op)
+    kinds = [x.dtype for x in arrays]
+    try:
+        return canonical(np.result_type(*kinds), op)
+    except np.exceptions.DTypePromotionError:
+        names = ", ".join(dict.fromkeys(kind.name for kind in kinds))
+        fail(DTypeError, op, f"{names} have no common dtype", "Convert with astype first.")
 
 
 def rows(x: Node) -> list[Node]:

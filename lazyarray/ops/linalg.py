@@ -12,10 +12,10 @@ import numpy as np
 import lazyarray._blas as _blas
 from lazyarray import _ir
 from lazyarray._ir import Node, operators, registry
-from lazyarray.dtypes import canonical
+from lazyarray.dtypes import canonical, is_float, is_inexact
 from lazyarray.errors import OptionError, ShapeError, fail, require
 
-from .define import ArrayOp, as_index, composite, normalize_axes, normalize_axis
+from .define import ArrayOp, as_index, composite, normalize_axes, normalize_axis, result_dtype
 from .shaping import (
     Shape,
     broadcast_to,
@@ -31,7 +31,10 @@ def promoted(*arrays: Node) -> list[Node]:
     """Arrays in their common dtype."""
     dtype = arrays[0].dtype
     if any(x.dtype is not dtype for x in arrays):
-        dtype = canonical(np.result_type(*[x.dtype for x in arrays]))
+        # Two as in a ufunc, which knows dtypes for bfloat16 that have none in common with it.
+        two = len(arrays) == 2
+        kinds = [x.dtype for x in arrays]
+        dtype = canonical(result_dtype(*kinds) if two else np.result_type(*kinds))
     return [_ir.cast(x, dtype) for x in arrays]
 
 
@@ -147,7 +150,8 @@ def matmul(a: Node, b: Node) -> Node:
     Returns
     -------
     array, shape (..., m, n), without m or n where an input has one dimension
-        In the promoted dtype; integers wrap, bool is the or of ands. float16 sums in float32.
+        In the promoted dtype; integers wrap, bool is the or of ands. float16 and bfloat16 sum in
+        float32.
 
     Raises
     ------
@@ -270,10 +274,17 @@ def vecdot(a: Node, b: Node, axis: int = -1) -> Node:
             "vecdot",
             f"extents along axis {axis} differ: a is {a.shape}, b is {b.shape}",
         )
-    rows = expand_dims(transpose(conjugated(a), last(a.ndim, i)), -2)
-    columns = expand_dims(transpose(b, last(b.ndim, j)), -1)
+    a, b = transpose(conjugated(a), last(a.ndim, i)), transpose(b, last(b.ndim, j))
+    if a.shape[-1] <= SHORT and a.dtype is b.dtype and a.dtype in DIRECT:
+        # A product of matrices for each few elements costs five times as much.
+        return registry["sum"](registry["multiply"](a, b), -1)
+    rows, columns = expand_dims(a, -2), expand_dims(b, -1)
     out = matmul(rows, columns)
     return reshape(out, out.shape[:-2])
+
+
+SHORT = 16  # elements of a vector whose products are summed at once
+DIRECT = tuple(np.dtype(char) for char in "fdFD")
 
 
 def last(ndim: int, axis: int) -> list[int]:
@@ -360,7 +371,7 @@ def trace(x: Node, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any =
 
 def magnitude(x: Node) -> Node:
     """Absolute values, floating."""
-    x = x if x.dtype.kind in "fc" else _ir.cast(x, np.dtype(np.float64))
+    x = x if is_inexact(x.dtype) else _ir.cast(x, np.dtype(np.float64))
     return registry["absolute"](x)
 
 
@@ -370,7 +381,7 @@ def euclidean(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
         real, imag = registry["real"](x), registry["imag"](x)
         squares = real * real + imag * imag
     else:
-        x = x if x.dtype.kind == "f" else _ir.cast(x, np.dtype(np.float64))
+        x = x if is_float(x.dtype) else _ir.cast(x, np.dtype(np.float64))
         squares = x * x
     total = registry["sum"](squares, axis=axes, keepdims=keepdims)
     where, zero = registry["where"], registry["equal"](total, 0)

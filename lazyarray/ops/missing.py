@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+import lazyarray._order as _order
+from lazyarray._floats import TELLING
 from lazyarray._ir import Node, broadcast_shapes, cast
-from lazyarray.dtypes import REAL_OF
+from lazyarray.dtypes import BFLOAT16, BOOL, REAL_OF, finfo, is_float, is_inexact
 from lazyarray.errors import DTypeError, ShapeError, require
 
-from .define import composite, result_dtype
+from .define import ArrayOp, arrayop, composite, result_dtype
 from .elementwise import (
     absolute,
     divide,
@@ -30,7 +32,7 @@ from .statistics import mean
 
 
 def _filled(a: Node, value: Any) -> Node:
-    return where(isnan(a), value, a) if a.dtype.kind in "fc" else a
+    return where(isnan(a), value, a) if is_inexact(a.dtype) else a
 
 
 @composite
@@ -111,8 +113,10 @@ def nanmean(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False
     AxisError
         When an axis is out of bounds.
     """
-    if a.dtype.kind not in "fc":
+    if not is_inexact(a.dtype):
         return mean(a, axis, dtype, keepdims)
+    if dtype is None and a.dtype is BFLOAT16:  # as in `mean`
+        return cast(nanmean(cast(a, np.dtype(np.float32)), axis, None, keepdims), a.dtype)
     total = nansum(a, axis, dtype, keepdims)
     left = sum(logical_not(isnan(a)), axis, None, keepdims)
     return cast(divide(total, left), total.dtype)
@@ -127,7 +131,7 @@ def replacing(value: Any, x: Node) -> Any:
     require(fits, ShapeError, "nan_to_num", text)
     text = f"values of dtype {value.dtype} do not fit {x.dtype}"
     require(value.dtype.kind != "c", DTypeError, "nan_to_num", text)
-    return cast(value, REAL_OF.get(x.dtype, x.dtype)) if x.dtype.kind in "fc" else value
+    return cast(value, REAL_OF.get(x.dtype, x.dtype)) if is_inexact(x.dtype) else value
 
 
 @composite
@@ -153,9 +157,9 @@ def nan_to_num(
             reshape(each, (*each.shape, 1)) if type(each) is Node else each for each in values
         ]
         return on_parts(lambda parts: nan_to_num(parts, *values), x)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         return x
-    info = np.finfo(x.dtype)
+    info = finfo(x.dtype)
     nan, posinf, neginf = values
     high = float(info.max) if posinf is None else posinf
     low = float(info.min) if neginf is None else neginf
@@ -190,3 +194,63 @@ def isclose(
     near = less_equal(absolute(a - b), atol + rtol * absolute(b))
     found = logical_or(logical_and(near, isfinite(b)), equal(a, b))
     return logical_or(found, logical_and(isnan(a), isnan(b))) if equal_nan else found
+
+
+# ---- what is said of results
+
+
+def telling(name: str) -> ArrayOp:
+    """An op that gives its first input, and warns where an element of the second does not hold."""
+
+    def body(x: Node, sound: Node) -> Any:
+        fits = sound.shape == x.shape and sound.dtype is BOOL
+        require(fits, ShapeError, name, f"{x.shape} and {sound.dtype}{list(sound.shape)}")
+        return (x, sound), x.shape, x.dtype, {}
+
+    body.__name__ = name
+    body.__doc__ = f"""`x`, with the warning "{TELLING[name]}" where an element is not sound.
+
+    Parameters
+    ----------
+    x : array, any shape, any dtype
+    sound : array, the shape of `x`, bool
+
+    Returns
+    -------
+    array, the shape and dtype of `x`
+    """
+    op = arrayop(dear=False)(body)
+
+    @op.native
+    def _(inputs: Any, out: Any, layouts: Any) -> Any:
+        return _order.tell(name, out.size, out.itemsize)
+
+    op.vjp(lambda g, y, x, sound: (g, None))
+    return op
+
+
+for _name in ("mean_of_nothing", "no_freedom", "no_freedom_left"):
+    telling(_name)
+
+
+@arrayop(dear=False)
+def all_nan_slice(x: Node) -> Any:
+    """`x`, with the warning "All-NaN slice encountered" where an element is NaN.
+
+    Parameters
+    ----------
+    x : array, any shape, any dtype
+
+    Returns
+    -------
+    array, the shape and dtype of `x`
+    """
+    return (x,), x.shape, x.dtype, {}
+
+
+@all_nan_slice.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    return _order.tell_nan("all_nan_slice", out.dtype, out.size)
+
+
+all_nan_slice.vjp(lambda g, y, x: g)

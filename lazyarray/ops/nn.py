@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazyarray._ir import Node
+from lazyarray.dtypes import is_float, is_inexact
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
 from .define import composite, normalize_axes, normalize_axis
@@ -162,7 +163,7 @@ def dropout(x: Node, key: Any, counter: Any, p: float = 0.5) -> Node:
         When `p` is not in [0, 1).
     """
     require(0 <= p < 1, OptionError, "dropout", f"p must be in [0, 1), got {p}")
-    if x.dtype.kind not in "fc":
+    if not is_inexact(x.dtype):
         fail(DTypeError, "dropout", f"x must be floating, got {x.dtype}")
     dropped = bernoulli(key, counter, x.shape, float(p))
     return where(dropped, 0, x * (1.0 / (1.0 - p)))
@@ -204,7 +205,7 @@ def softmax_cross_entropy(logits: Node, labels: Node, axis: int = -1) -> Node:
     axis = normalize_axis(axis, logits.ndim, name)
     classes = logits.shape[axis]
     rest = (*logits.shape[:axis], *logits.shape[axis + 1 :])
-    if logits.dtype.kind != "f":
+    if not is_float(logits.dtype):
         fail(DTypeError, name, f"logits must be floating, got {logits.dtype}")
     if labels.dtype.kind not in "iu":
         fail(

@@ -10,7 +10,7 @@ import numpy as np
 
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
-from lazyarray.dtypes import INTP
+from lazyarray.dtypes import INTP, is_inexact
 from lazyarray.errors import (
     ArrayIndexError,
     DTypeError,
@@ -73,7 +73,7 @@ def xp_end(xp: Node, at: int) -> Node:
 def real_for(g: Node, x: Node) -> Node:
     """A cotangent in the dtype of the input, whose kind may be real."""
     g = registry["real"](g) if g.dtype.kind == "c" and x.dtype.kind != "c" else g
-    return _ir.cast(g, x.dtype) if x.dtype.kind in "fc" else g
+    return _ir.cast(g, x.dtype) if is_inexact(x.dtype) else g
 
 
 def sliding(a: Node, v: Node, mode: str, compute: Any) -> Result:
@@ -423,7 +423,7 @@ def histogram(
     a: Node, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> list[Result] | None:
     """Counts of values in bins, and the bins' edges; as `numpy.histogram`."""
-    if weights is not None or isinstance(bins, str) or a.dtype.kind in "bc":
+    if weights is not None or isinstance(bins, str) or a.dtype.kind in "bcV":
         return None
     kind = FLOAT64 if density else INTP
     if type(bins) is Node:

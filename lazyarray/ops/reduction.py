@@ -13,14 +13,13 @@ import numpy as np
 
 from lazyarray import _ir, _loops
 from lazyarray._ir import Node, cast
-from lazyarray.dtypes import BOOL, INTP, canonical
+from lazyarray.dtypes import BOOL, HALVES, INTP, canonical
 from lazyarray.errors import ShapeError, fail
 
 from .define import ArrayOp, Rule, as_index, normalize_axes, normalize_axis
 from .elementwise import conj, equal, logical_and, where
 from .shaping import full, update
 
-FLOAT16 = np.dtype(np.float16)
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -39,8 +38,8 @@ class Reduction(ArrayOp):
         given = a.shape
         runs = _runs(axes)
         result = dtype
-        if len(runs) > 1 and a.dtype is FLOAT16:  # round once
-            a, dtype = cast(a, FLOAT32), FLOAT32 if result is FLOAT16 else result
+        if len(runs) > 1 and a.dtype in HALVES:  # round once
+            a, dtype = cast(a, FLOAT32), FLOAT32 if result in HALVES else result
         for start, stop in reversed(runs):
             a = self.along(a, start, stop, dtype)
         a = cast(a, result)
@@ -183,7 +182,7 @@ def sum(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) ->
     Notes
     -----
     Lanes and blocks are joined pairwise, in an order that depends on the summed extent alone: the
-    relative error grows with its logarithm. float16 is summed in float32.
+    relative error grows with its logarithm. float16 and bfloat16 are summed in float32.
     """
     a, result = _summed(a, dtype, "sum")
     return a, reduced_axes(axis, a.ndim, "sum"), keepdims, result
@@ -299,54 +298,24 @@ def max(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
 
 @_reduction("fmin")
 def nanmin(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
-    """Smallest element over the given axes, leaving NaN out.
-
-    Parameters
-    ----------
-    a : array_like, any shape, any dtype
-    axis : None, int or tuple of int
-        The axes to search; None means all.
-    keepdims : bool, default False
-        Keep the axes in the result, with extent 1.
+    """Smallest element over the given axes, leaving NaN out; else as `min`.
 
     Returns
     -------
     array, the shape of `a` without `axis`
-        NaN where nothing is left.
-
-    Raises
-    ------
-    AxisError
-        When an axis is out of bounds.
-    ShapeError
-        When there is nothing to search.
+        NaN, with a RuntimeWarning, where nothing is left.
     """
     return _extreme(a, axis, keepdims, "nanmin", "fmin")
 
 
 @_reduction("fmax")
 def nanmax(a: Node, axis: Any = None, keepdims: bool = False) -> Any:
-    """Greatest element over the given axes, leaving NaN out.
-
-    Parameters
-    ----------
-    a : array_like, any shape, any dtype
-    axis : None, int or tuple of int
-        The axes to search; None means all.
-    keepdims : bool, default False
-        Keep the axes in the result, with extent 1.
+    """Greatest element over the given axes, leaving NaN out; else as `max`.
 
     Returns
     -------
     array, the shape of `a` without `axis`
-        NaN where nothing is left.
-
-    Raises
-    ------
-    AxisError
-        When an axis is out of bounds.
-    ShapeError
-        When there is nothing to search.
+        NaN, with a RuntimeWarning, where nothing is left.
     """
     return _extreme(a, axis, keepdims, "nanmax", "fmax")
 

@@ -19,7 +19,7 @@ import numpy as np
 import lazyarray._lapack as _lapack
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
-from lazyarray.dtypes import REAL_OF
+from lazyarray.dtypes import HALVES, REAL_OF, is_inexact
 from lazyarray.errors import (
     DTypeError,
     GradientError,
@@ -44,8 +44,9 @@ INT64 = np.dtype(np.int64)
 def inexact(op: str, *arrays: Node) -> np.dtype:
     """The dtype that LAPACK computes in."""
     for each in arrays:
-        if each.dtype.char == "e":
-            fail(DTypeError, op, "array type float16 is unsupported in linalg", "Use float32.")
+        if each.dtype in HALVES:
+            text = f"array type {each.dtype} is unsupported in linalg"
+            fail(DTypeError, op, text, "Use float32.")
     found = np.result_type(*[FLOAT64 if x.dtype.kind in "biu" else x.dtype for x in arrays])
     return np.dtype(found)
 
@@ -541,7 +542,7 @@ def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         return registry["norm"](x, ord, axis, keepdims)
     rows, columns = [normalize_axis(each, x.ndim, "norm") for each in axes]
     require(rows != columns, OptionError, "norm", "Duplicate axes given.")
-    x = x if x.dtype.kind in "fc" else _ir.cast(x, FLOAT64)
+    x = x if is_inexact(x.dtype) else _ir.cast(x, FLOAT64)
     values = svdvals(moveaxis(x, (rows, columns), (-2, -1)))
     fold = {"nuc": "sum", 2: "max", -2: "min"}[ord]
     if ord == 2 and not values.shape[-1]:

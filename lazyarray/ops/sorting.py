@@ -10,8 +10,9 @@ import numpy as np
 
 import lazyarray._order as _order
 from lazyarray import _ir
+from lazyarray._engine import workers
 from lazyarray._ir import Node
-from lazyarray.dtypes import INTP
+from lazyarray.dtypes import INTP, is_inexact
 from lazyarray.errors import OptionError, require
 
 from .define import ArrayOp, Rule, composite, normalize_axis
@@ -39,9 +40,10 @@ def _sorting(body: Rule) -> Sorting:
 
     @op.native
     def _(inputs: Sequence[Any], out: Any, layouts: Any) -> Any:
-        factory = _order.sort if op.name == "sort" else _order.argsort
-        shape = inputs[0].shape
-        return factory(inputs[0].dtype, math.prod(shape[:-1]), shape[-1])
+        dtype, shape = inputs[0].dtype, inputs[0].shape
+        if op.name == "argsort":
+            return _order.argsort(dtype, math.prod(shape[:-1]), shape[-1])
+        return _order.sort(dtype, math.prod(shape[:-1]), shape[-1], workers() == 1)
 
     return op
 
@@ -165,6 +167,6 @@ def topk(a: Node, k: int, axis: int = -1) -> Node:
         f"k is {k}, but axis {axis} has {a.shape[axis]} elements",
     )
     # Complement rather than negation: it has no overflow in integers.
-    order = argsort(negative(a) if a.dtype.kind in "fc" else invert(a), axis)
+    order = argsort(negative(a) if is_inexact(a.dtype) else invert(a), axis)
     shape = tuple(k if i == axis else n for i, n in enumerate(a.shape))
     return _ir.view(order, shape, _ir.c_strides(a.shape, np.dtype(INTP).itemsize))

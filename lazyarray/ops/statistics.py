@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazyarray._ir import Node, cast
-from lazyarray.dtypes import BOOL, INTP, canonical
+from lazyarray.dtypes import BFLOAT16, BOOL, HALVES, INTP, canonical
 from lazyarray.errors import ShapeError, require
 
 from .counting import count_mask
@@ -28,7 +28,6 @@ from .elementwise import (
 from .reduction import max, min, reduced_axes, reduced_count, sum, whole
 from .shaping import ravel
 
-FLOAT16 = np.dtype(np.float16)
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
@@ -67,15 +66,15 @@ def mean(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -
 
     Notes
     -----
-    The error is that of `sum`. float16 is averaged in float32.
+    The error is that of `sum`. float16 and bfloat16 are averaged in float32.
     """
     axes = reduced_axes(axis, a.ndim, "mean")
     if reduced_count(a, axes) == 0:
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
     if dtype is not None:
         return _mean(a, axes, dtype, keepdims)
-    if a.dtype is FLOAT16:
-        return cast(_mean(a, axes, FLOAT32, keepdims), FLOAT16)
+    if a.dtype in HALVES:
+        return cast(_mean(a, axes, FLOAT32, keepdims), a.dtype)
     return _mean(a, axes, FLOAT64 if a.dtype.kind in "biu" else None, keepdims)
 
 
@@ -109,8 +108,11 @@ def var(
 
     Notes
     -----
-    Two passes, as in NumPy: the mean first, then the squares of the distances from it.
+    Two passes, as in NumPy: the mean first, then the squares of the distances from it. That of
+    bfloat16 is computed in float32.
     """
+    if dtype is None and a.dtype is BFLOAT16:
+        return cast(var(cast(a, FLOAT32), axis, None, ddof, keepdims), a.dtype)
     axes = reduced_axes(axis, a.ndim, "var")
     count = reduced_count(a, axes)
     if ddof >= count:
@@ -154,6 +156,8 @@ def std(
     AxisError
         When an axis is out of bounds.
     """
+    if dtype is None and a.dtype is BFLOAT16:
+        return cast(std(cast(a, FLOAT32), axis, None, ddof, keepdims), a.dtype)
     found = var(a, axis, dtype, ddof, keepdims)
     return cast(sqrt(found), found.dtype)
 

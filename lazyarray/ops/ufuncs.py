@@ -12,8 +12,8 @@ from lazyarray import _ir
 from lazyarray._ir import Node, registry
 from lazyarray.errors import DTypeError, ShapeError, fail, require
 
-from .define import arrayop, as_node, composite, elementwise
-from .elementwise import copysign, described, isinf, trunc, where
+from .define import Elementwise, arrayop, as_node, composite, elementwise, zero_gradient
+from .elementwise import FLOAT, copysign, described, isinf, trunc, where
 from .host import HostOp, Result
 from .linalg import conjugated, matmul, transpose
 from .shaping import expand_dims, reshape
@@ -105,6 +105,28 @@ def whole_part(x: Node) -> Node:
     """`x` rounded towards zero, as floating."""
     x = as_node(x)
     return trunc(_ir.cast(x, np.modf.resolve_dtypes((x.dtype, None, None))[2]))
+
+
+def part_of_frexp(name: str, result: str) -> Elementwise:
+    """The op of one result of frexp, of float32 and float64."""
+    int32 = np.dtype(np.int32)
+    return elementwise(
+        name=name,
+        nin=1,
+        loop=name,
+        resolver=lambda dtype: ((dtype,), int32 if name == "exponent" else np.dtype(dtype)),
+        doc=described(f"The {name} of `x`, as `numpy.frexp`.", ("x",), FLOAT, result),
+    )
+
+
+mantissa: Elementwise = part_of_frexp("mantissa", "The dtype of `x`.")
+exponent: Elementwise = part_of_frexp("exponent", "int32.")
+zero_gradient(exponent)
+
+
+@mantissa.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * registry["exp2"](_ir.cast(-exponent(x), x.dtype))
 
 
 def isnat(x: Any) -> Node:

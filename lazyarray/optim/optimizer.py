@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lazyarray import _handle, autograd, random, runtime
+from lazyarray import _handle, autograd, device, random, runtime
 from lazyarray._handle import from_node, storage_node, to_node
 from lazyarray._ir import Node, cast, registry
-from lazyarray.array import Array
+from lazyarray.array import Array, asarray
 from lazyarray.errors import DataError, GradientError, OptionError, ShapeError, fail, require
 from lazyarray.nn.files import load_arrays, save_arrays
 from lazyarray.nn.parameter import Parameter, as_handle
@@ -177,6 +177,8 @@ class Optimizer:
         if not state:
             for name in self.states:
                 state[name] = zeros_as(w)
+        elif state[self.states[0]].device != array.device:  # the parameter has moved
+            state.update({name: whole.to(array.device) for name, whole in state.items()})
         old = [storage_node(state[name]) for name in self.states]
         new = self.rule(w, g, old, lr * getattr(param, "lr_mult", 1.0), decay)
         _handle.replace(array, cast(new[0], w.dtype))
@@ -245,7 +247,7 @@ class Optimizer:
             )
             with autograd.pause():
                 whole = kept[int(place)][part] = zeros_as(storage_node(handle))
-                autograd.as_seen(whole, handle)[...] = value
+                autograd.as_seen(whole, handle)[...] = asarray(value).to(handle.device)
         for place, part in enumerate(kept):
             require(
                 len(part) in (0, len(self.states)),
@@ -309,7 +311,8 @@ class Optimizer:
 
 def zeros_as(node: Node) -> Array:
     """Zeros of a node's shape and dtype."""
-    return from_node(full(node.shape, 0, node.dtype), False)
+    with device.known[node.device]:
+        return from_node(full(node.shape, 0, node.dtype), False)
 
 
 def listed(params: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from lazyarray._ir import Node
 from lazyarray._record import ArrayBase
 from lazyarray.array import Array, array, asarray
 from lazyarray.device import Device
-from lazyarray.dtypes import is_inexact
+from lazyarray.dtypes import is_inexact, kind_of
 from lazyarray.errors import (
     DTypeError,
     GradientError,
@@ -109,13 +109,12 @@ class Programs:
         self.n_heads = len(heads)
         outputs = [own(n) for n in (*heads, *replay.updates.values())]
         self.seeded = [i for i, n in enumerate(heads) if n.tracked and is_inexact(n.dtype)]
-        seeds = [_ir.placeholder(heads[i].shape, heads[i].dtype) for i in self.seeded]
+        seeds = [like(heads[i]) for i in self.seeded]
         leaves = [replay.leaves[name] for name in self.wanted]
         pairs = autodiff.gradients([heads[i] for i in self.seeded], seeds, leaves, retain=True)
         found = {node.serial: g for node, g in pairs}
         self.added = [name for name in self.wanted if requests[name] == "add"]
-        previous = {name: _ir.placeholder(replay.leaves[name].shape, replay.leaves[name].dtype)
-                    for name in self.added}  # fmt: skip
+        previous = {name: like(replay.leaves[name]) for name in self.added}
         grads = []
         for name, node in zip(self.wanted, leaves, strict=True):
             g = found.get(node.serial)
@@ -128,6 +127,11 @@ class Programs:
         self.first = runtime.Compiled(outputs + between, parameters)
         self.rest = runtime.Compiled(grads, parameters + below + between)
         self.head_types = [(n.shape, n.dtype) for n in heads]
+
+
+def like(node: Node) -> Node:
+    """A leaf of a node's type that a pass is given."""
+    return _ir.placeholder(node.shape, node.dtype, node.device)
 
 
 def own(node: Node) -> Node:
@@ -239,16 +243,17 @@ class Executor:
                 return values[name]
             return from_node(full(shape, initial.get(name, 0), dtype), False)  # type: ignore[arg-type]
 
-        self.arg_dict: dict[str, Array] = {n: made(n, *t) for n, t in types.arguments.items()}
-        self._aux: dict[str, Array] = {n: made(n, *t) for n, t in types.auxiliary.items()}
         self.grad_dict: dict[str, Array] = {}
-        for name, request in requests.items():
-            if request != "null":
-                shape, dtype = types.arguments[name]
-                given = grads.get(name)
-                fresh = from_node(full(shape, 0, dtype), False) if given is None else given
-                self.grad_dict[name] = fresh
-        self._programs = Programs(self._entries, self._heads, types, requests)
+        with device:
+            self.arg_dict: dict[str, Array] = {n: made(n, *t) for n, t in types.arguments.items()}
+            self._aux: dict[str, Array] = {n: made(n, *t) for n, t in types.auxiliary.items()}
+            for name, request in requests.items():
+                if request != "null":
+                    shape, dtype = types.arguments[name]
+                    given = grads.get(name)
+                    fresh = from_node(full(shape, 0, dtype), False) if given is None else given
+                    self.grad_dict[name] = fresh
+            self._programs = Programs(self._entries, self._heads, types, requests)
         self._ones: list[Node] | None = None
         self._pass: Training | None = None
         self._outputs: Outputs | None = None
@@ -364,7 +369,8 @@ class Executor:
         if out_grads is None:
             if self._ones is None:
                 types = [programs.head_types[i] for i in programs.seeded]
-                self._ones = [to_node(array(np.ones(shape, dtype))) for shape, dtype in types]
+                with self._device:
+                    self._ones = [to_node(array(np.ones(shape, dtype))) for shape, dtype in types]
             return list(self._ones)
         given = list(out_grads) if isinstance(out_grads, list | tuple) else [out_grads]
         require(len(given) == programs.n_heads, ShapeError, "backward",
@@ -374,7 +380,8 @@ class Executor:
             entry, index = self._heads[place]
             shape, dtype = programs.head_types[place]
             name = f"the gradient of {entry.output_names[index]}"
-            found.append(captured(fitted(given[place], shape, dtype, name, "backward")))
+            g = fitted(given[place], shape, dtype, name, "backward")
+            found.append(captured(g.to(self._device)))
         return found
 
     def _settle(self) -> None:
@@ -393,7 +400,7 @@ class Executor:
             target = self.arg_dict[name]
             new[name] = fitted(value, target.shape, target.dtype, name, op)
         for name, value in new.items():
-            _handle.assign(self.arg_dict[name], captured(value), op)
+            _handle.assign(self.arg_dict[name], captured(value.to(self._device)), op)
 
     # ---- parameters
 
@@ -428,7 +435,7 @@ class Executor:
                     fail(OptionError, "copy_params_from", f"the symbol has no parameter {name!r}",
                          "allow_extra_params=True passes over it.")  # fmt: skip
         for target, value in new:
-            _handle.assign(target, captured(value), "copy_params_from")
+            _handle.assign(target, captured(value.to(self._device)), "copy_params_from")
 
     def reshape(self, **shapes: Any) -> Executor:
         """Return an executor for inputs of other shapes, which shares all arrays that keep theirs.
@@ -476,7 +483,8 @@ def fitted(value: Any, shape: tuple[int, ...], dtype: np.dtype, name: str, op: s
     given = value if isinstance(value, ArrayBase) else np.asarray(value)
     require(given.shape == shape, ShapeError, op, f"{name} has shape {shape}, got {given.shape}",
             "executor.reshape(...) gives an executor for other shapes.")  # fmt: skip
-    known = given.dtype.kind in "biuf" or (given.dtype.kind == "c" and dtype.kind == "c")
+    kind = kind_of(given.dtype)
+    known = kind in "biuf" or (kind == "c" and dtype.kind == "c")
     require(known, DTypeError, op, f"{name} is {dtype}, got {given.dtype}", "Convert with astype.")
     if given.dtype != dtype:
         given = given.astype(dtype)

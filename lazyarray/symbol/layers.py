@@ -14,6 +14,7 @@ import numpy as np
 
 from lazyarray import _ir, autodiff
 from lazyarray._ir import Node, operators, registry
+from lazyarray.dtypes import is_float
 from lazyarray.errors import DTypeError, OptionError, ShapeError, require
 from lazyarray.ops.convolution import pair
 from lazyarray.ops.nn import batch_moments
@@ -544,7 +545,7 @@ def regression(
     """Define an output that is compared with a label of its own shape."""
 
     def function(data: Node, label: Node = None, grad_scale: float = 1.0) -> Any:
-        require(data.dtype.kind == "f", DTypeError, "", f"data must be floating, got {data.dtype}")
+        require(is_float(data.dtype), DTypeError, "", f"data must be floating, got {data.dtype}")
         found = unrecorded(lambda: forward(data))
         width = max(math.prod(data.shape[1:]), 1)
 

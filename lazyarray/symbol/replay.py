@@ -80,7 +80,7 @@ class Replay:
 
     def placed(self, entry: Input, shape: Shape, dtype: np.dtype) -> Node:
         """A new leaf."""
-        node = _ir.placeholder(shape, dtype)
+        node = _ir.placeholder(shape, dtype, _ir.current().device)
         if entry.name in self.wanted:
             node.variable = entry.name
         self.leaves[entry.name] = node

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from lazyarray._ir import Node
-from lazyarray._record import ArrayBase
 from lazyarray.array import Array
 from lazyarray.device import as_device
 from lazyarray.dtypes import canonical
-from lazyarray.errors import OptionError, ShapeError, fail, require
+from lazyarray.errors import DeviceError, OptionError, ShapeError, fail, require
 
 from .binding import as_requests, auxiliary_names, by_name, found_types, held, is_shape
 from .executor import Executor
@@ -350,6 +349,8 @@ class Symbol:
         Parameters
         ----------
         device : Device or str, optional
+            Default: where the arrays lie, else that of new arrays. An array that lies elsewhere is
+            not shared: the executor has a copy of it.
         args : dict of str to value, or sequence of them in the order of `list_arguments`, optional
             A value is an array, which the executor then reads and shares, or a shape, for which it
             makes an array of zeros (of what the Variable's `init` says).
@@ -421,7 +422,9 @@ class Symbol:
         arrays: Mapping[str, Array], args_grad: Any, grad_req: Any,
     ) -> Executor:  # fmt: skip
         """The executor for what is known of the inputs."""
-        where = as_device(device)
+        found = [a.device for a in arrays.values()]
+        where = found[0] if device is None and found else as_device(device)
+        arrays = {name: a.to(where) for name, a in arrays.items()}
         self._inputs()
         entries = in_order(self._outputs)
         types = found_types(entries, self._outputs, shapes, dtypes)
@@ -430,12 +433,18 @@ class Symbol:
         requests = as_requests(grad_req, types)
         for name, g in grads.items():
             shape, dtype = types.arguments[name]
-            fits = isinstance(g, ArrayBase) and g.shape == shape and g.dtype == dtype
+            fits = isinstance(g, Array) and g.shape == shape and g.dtype == dtype
             require(
                 fits,
                 ShapeError,
                 "bind",
                 f"the gradient of {name} must be a {dtype} array of shape {shape}",
+            )
+            require(
+                g.device == where,
+                DeviceError,
+                "bind",
+                f"the gradient of {name} is to be written to {g.device}, the program is on {where}",
             )
         return Executor(self._outputs, where, types, arrays, grads, requests)
 
