@@ -3,7 +3,7 @@
 # The ABI is that of _loops.
 # Invariants: a kernel's bits are those of its steps run one by one: each reduction follows the tree of native/reduce.hpp,
 # and each loop sees contiguous blocks, as in the block driver. A kernel is re-entrant; its params are read-only.
-# Memory: `params` is a C++ object owned by an Owned, beside the Loops whose data the kernel calls.
+# Memory: `params` is a C++ object that the kernel owns, beside the Loops whose data it calls.
 # Without the GIL: run and finish. No Python object is touched there, no lock is taken.
 # A step is (what, input registers, output registers). Registers hold elements, or lines: one value for each result of a
 # reduction. `what` is a Loop (over elements), a LineLoop (over lines), a FoldStep (elements to lines), SPREAD (lines to
@@ -13,32 +13,9 @@ from libcpp.vector cimport vector
 
 from lazyarray import _loops
 
-from lazyarray._loops cimport KernelFinish, KernelRun, Loop, LoopFn, NativeKernel
+from lazyarray._loops cimport Loop, LoopFn, Made, NativeKernel, wrap
 
-cdef extern from "simd.hpp" namespace "la" nogil:
-    cdef struct Made:
-        KernelRun run
-        KernelFinish finish
-        void* params
-        void (*drop)(void*) noexcept nogil
-        Py_ssize_t extent
-        Py_ssize_t grain
-        Py_ssize_t scratch_bytes
-    const int kNoMemory
-
-cdef extern from "driver.hpp" namespace "la" nogil:
-    cdef cppclass OperandSpec:
-        int reg
-        cbool index
-        vector[Py_ssize_t] strides
-        Py_ssize_t itemsize
-        vector[Py_ssize_t] shape
-        cbool line
-    cdef cppclass StepSpec:
-        LoopFn fn
-        void* data
-        vector[int] inputs "in"
-        vector[int] outputs "out"
+include "native/specs.pxi"
 
 cdef extern from "folds.hpp" namespace "la" nogil:
     cdef cppclass Fold:
@@ -173,37 +150,6 @@ class Spread:
 SPREAD = Spread()
 
 
-cdef class Owned:
-    """Frees a kernel's params."""
-    cdef void* params
-    cdef void (*drop)(void*) noexcept nogil
-    cdef object also
-
-    def __dealloc__(self):
-        if self.params != NULL and self.drop != NULL:
-            self.drop(self.params)
-
-
-cdef NativeKernel wrap(Made made, str label, Py_ssize_t n_args, double cost, object also):
-    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
-    cdef Owned owned = Owned.__new__(Owned)
-    owned.params = made.params
-    owned.drop = made.drop
-    owned.also = also
-    kernel.owned = owned
-    kernel.run = made.run
-    kernel.finish = made.finish
-    kernel.params = made.params
-    kernel.extent = made.extent
-    kernel.grain = max(made.grain, 1)
-    kernel.scratch_bytes = made.scratch_bytes
-    kernel.n_args = <int>n_args
-    kernel.cost = <Py_ssize_t>cost
-    kernel.errors = {kNoMemory: (MemoryError, "no memory for a kernel's working storage")}
-    kernel.label = label
-    return kernel
-
-
 cdef OperandSpec operand(object entry, object lines) except *:
     cdef OperandSpec spec
     reg, shape, strides, itemsize = entry
@@ -218,21 +164,6 @@ cdef OperandSpec operand(object entry, object lines) except *:
         if not shape:
             spec.shape.push_back(1)
             spec.strides.push_back(0)
-    return spec
-
-
-cdef StepSpec step_of(object what, object inputs, object outputs, list registers) except *:
-    cdef StepSpec spec
-    cdef Loop loop = what
-    for reg, dtype in zip((*inputs, *outputs), loop.dtypes, strict=True):
-        if registers[reg] != dtype.itemsize:
-            raise ValueError(f"{loop!r}: register {reg} holds items of {registers[reg]} bytes")
-    for reg in inputs:
-        spec.inputs.push_back(reg)
-    for reg in outputs:
-        spec.outputs.push_back(reg)
-    spec.fn = loop.fn
-    spec.data = loop.data
     return spec
 
 
@@ -338,7 +269,7 @@ def panels(shape, fold, inputs, outputs, registers, lines, steps, label=""):
         also.append(what)
     cdef Made made = make_panels(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps)
     n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
-    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
+    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), None, also)
 
 
 cdef StepSpec plain_step(object inputs, object outputs) except *:
@@ -427,7 +358,7 @@ def stream(shape, fold, inputs, outputs, registers, lines, steps, label="", stri
     cdef Made made = make_stream(c_shape, fold[0], fold[1], fold[2], c_inputs, c_outputs, c_registers, c_steps, c_folds,
                                  end_inputs, end_outputs, end_steps, n_lines, c_strips)
     n_args = sum(entry[2] is not None for entry in inputs) + len(outputs)
-    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), also)
+    return wrap(made, label, n_args, cost_of(fold, inputs, outputs, lines, steps), None, also)
 
 
 def columns(Loop loop, axes, operands, steps, lines, line_args, outputs, output_args, registers, Py_ssize_t n_args,
@@ -489,7 +420,7 @@ def columns(Loop loop, axes, operands, steps, lines, line_args, outputs, output_
         sources.push_back(arg)
     cdef Made made = make_columns(c_lead, repeats, width, rows, c_operands, loop.fn, c_folds, sources, c_registers,
                                   end_inputs, end_outputs, end_steps)
-    return wrap(made, label, n_args, cost, also)
+    return wrap(made, label, n_args, cost, None, also)
 
 
 def around(shape, inputs, outputs, registers, steps, Py_ssize_t nbytes, label=""):
@@ -526,4 +457,4 @@ def around(shape, inputs, outputs, registers, steps, Py_ssize_t nbytes, label=""
     cdef Made made = make_around(c_shape, c_inputs, c_outputs, c_registers, c_steps, nbytes)
     n_args = sum(entry[2] is not None for entry in inputs) + len(outputs) + 2
     cost = cost_of((1, made.extent, 1), inputs, outputs, (), steps)
-    return wrap(made, label, n_args, cost, [what for what, _, _ in steps])
+    return wrap(made, label, n_args, cost, None, [what for what, _, _ in steps])

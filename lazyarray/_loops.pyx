@@ -56,18 +56,9 @@ cdef extern from "select.hpp" namespace "la" nogil:
     LoopFn find_frexp(int type, cbool exponent)
     LoopFn find_assemble(int real)
 
+include "native/specs.pxi"
+
 cdef extern from "driver.hpp" namespace "la" nogil:
-    cdef cppclass OperandSpec:
-        int reg
-        cbool index
-        vector[Py_ssize_t] strides
-        Py_ssize_t itemsize
-    cdef cppclass StepSpec:
-        LoopFn fn
-        void* data
-        vector[int] inputs "in"
-        vector[int] outputs "out"
-        cbool scalars
     const int kOperands
     Made make_elementwise(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
                           const vector[OperandSpec]& outputs, const vector[Py_ssize_t]& registers,
@@ -360,22 +351,15 @@ cdef StepSpec program_step(object entry, list registers, set written) except *:
     cdef StepSpec spec
     loop, ins, outs = entry
     cdef Loop inner = loop
-    # Not a compiled loop, which may have this name.
-    spec.scalars = inner.name == CLIP and inner.fn == find_clip(number_of(inner.dtypes[0]))
     if len(ins) != inner.nin or len(outs) != inner.nout or inner.nin + inner.nout > kOperands:
         raise ValueError(f"{loop!r} takes {inner.nin} and gives {inner.nout} registers")
-    for reg, dtype in zip((*ins, *outs), inner.dtypes, strict=True):
-        if registers[reg] != dtype.itemsize:
-            raise ValueError(f"{loop!r}: register {reg} holds items of {registers[reg]} bytes")
     for reg in ins:
         if reg not in written:
             raise ValueError(f"{loop!r} reads register {reg}, which nothing has written")
-        spec.inputs.push_back(reg)
-    for reg in outs:
-        spec.outputs.push_back(reg)
+    spec = step_of(loop, ins, outs, registers)
+    # Not a compiled loop, which may have this name.
+    spec.scalars = inner.name == CLIP and inner.fn == find_clip(number_of(inner.dtypes[0]))
     written.update(outs)
-    spec.fn = inner.fn
-    spec.data = inner.data
     return spec
 
 

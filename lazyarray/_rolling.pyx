@@ -2,7 +2,7 @@
 # is told in native/rolling.hpp. The ABI is that of _loops.
 # Invariants: a kernel's bits are those of its stages run one by one into buffers of their own, however its units are split and
 # ordered, once `borders` has run on the same operands. A kernel is re-entrant; its params are read-only.
-# Memory: `params` is a C++ object owned by an Owned, beside the Loops whose data the kernel calls; `borders` shares it.
+# Memory: `params` is a C++ object that the kernel owns, beside the Loops whose data it calls; `borders` shares it.
 # Without the GIL: run. No Python object is touched there, no lock is taken.
 from libc.stdint cimport uintptr_t
 from libcpp cimport bool as cbool
@@ -10,29 +10,12 @@ from libcpp.vector cimport vector
 
 from lazyarray import _loops
 
-from lazyarray._loops cimport KernelFinish, KernelRun, Loop, LoopFn, NativeKernel
+from lazyarray._loops cimport Loop, LoopFn, Made, NativeKernel, wrap
+
+include "native/specs.pxi"
 
 cdef extern from "rolling.hpp" namespace "la" nogil:
-    cdef struct Made:
-        KernelRun run
-        KernelFinish finish
-        void* params
-        void (*drop)(void*) noexcept nogil
-        Py_ssize_t extent
-        Py_ssize_t grain
-        Py_ssize_t scratch_bytes
-    const int kNoMemory
     const int kStages
-    cdef cppclass OperandSpec:
-        int reg
-        cbool index
-        vector[Py_ssize_t] strides
-        Py_ssize_t itemsize
-    cdef cppclass StepSpec:
-        LoopFn fn
-        void* data
-        vector[int] inputs "in"
-        vector[int] outputs "out"
     Made make_rolling(const vector[Py_ssize_t]& shape, const vector[OperandSpec]& inputs,
                       const vector[OperandSpec]& outputs, const vector[Py_ssize_t]& registers,
                       const vector[StepSpec]& steps, const vector[int]& rolled, int stages, Py_ssize_t nbytes,
@@ -42,56 +25,12 @@ cdef extern from "rolling.hpp" namespace "la" nogil:
 STAGES = kStages    # at most
 
 
-cdef class Owned:
-    """Frees a kernel's params."""
-    cdef void* params
-    cdef void (*drop)(void*) noexcept nogil
-    cdef object also
-
-    def __dealloc__(self):
-        if self.params != NULL and self.drop != NULL:
-            self.drop(self.params)
-
-
-cdef NativeKernel wrap(Made made, str label, Py_ssize_t n_args, double cost, object also):
-    cdef NativeKernel kernel = NativeKernel.__new__(NativeKernel)
-    cdef Owned owned = Owned.__new__(Owned)
-    owned.params = made.params
-    owned.drop = made.drop
-    owned.also = also
-    kernel.owned = owned
-    kernel.run = made.run
-    kernel.finish = made.finish
-    kernel.params = made.params
-    kernel.extent = made.extent
-    kernel.grain = max(made.grain, 1)
-    kernel.scratch_bytes = made.scratch_bytes
-    kernel.n_args = <int>n_args
-    kernel.cost = <Py_ssize_t>cost
-    kernel.errors = {kNoMemory: (MemoryError, "no memory for a kernel's working storage")}
-    kernel.label = label
-    return kernel
-
-
 cdef OperandSpec operand(object entry) except *:
     cdef OperandSpec spec
     spec.reg, strides, spec.itemsize = entry
     spec.index = strides is None
     if strides is not None:
         spec.strides = strides
-    return spec
-
-
-cdef StepSpec step_of(object what, object inputs, object outputs, list registers) except *:
-    cdef StepSpec spec
-    cdef Loop loop = what
-    for reg, dtype in zip((*inputs, *outputs), loop.dtypes, strict=True):
-        if registers[reg] != dtype.itemsize:
-            raise ValueError(f"{loop!r}: register {reg} holds items of {registers[reg]} bytes")
-    spec.inputs = inputs
-    spec.outputs = outputs
-    spec.fn = loop.fn
-    spec.data = loop.data
     return spec
 
 
@@ -146,12 +85,13 @@ def rolling(shape, inputs, outputs, registers, steps, rolled, int stages, Py_ssi
     cdef Made made = make_rolling(c_shape, c_inputs, c_outputs, c_registers, c_steps, c_rolled, stages, nbytes, units)
     n_args = stages * (sum(entry[1] is not None for entry in inputs) + len(outputs)) + 1
     cost = stages * elements * cost_of(inputs, outputs, steps)
-    return wrap(made, label, n_args, cost, [loop for loop, _, _ in steps])
+    return wrap(made, label, n_args, cost, None, [loop for loop, _, _ in steps])
 
 
 def borders(NativeKernel kernel):
     """What has to run before the units of a kernel of `rolling`: it copies what they overwrite for each other."""
-    return wrap(make_borders(kernel.params), "borders", kernel.n_args, kernel.scratch_bytes / _loops.BYTES_PER_NS, kernel)
+    cdef double cost = kernel.scratch_bytes / _loops.BYTES_PER_NS
+    return wrap(make_borders(kernel.params), "borders", kernel.n_args, cost, None, kernel)
 
 
 def call(NativeKernel kernel, spans, *arrays):
