@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import sanitizer
 
 ROOT = Path(__file__).parents[1]
 TESTS = Path(__file__).parent
@@ -373,15 +374,9 @@ assert libm.fegetround() == UPWARD
 
 @pytest.fixture(scope="module")
 def tsan(tmp_path_factory):
-    """Folder with an engine built for ThreadSanitizer, and the library to preload."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++")
-    library = subprocess.run(
-        [compiler, "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(library).is_absolute():
-        pytest.skip("g++ has no libtsan")
+    """Folder with an engine built for ThreadSanitizer."""
+    compiler = sanitizer.compiler()
+    sanitizer.library()
     cython = pytest.importorskip("Cython.Compiler.Main", reason="needs Cython to build")
     folder = tmp_path_factory.mktemp("tsan")
     package = folder / "lazyarray"
@@ -408,33 +403,13 @@ def tsan(tmp_path_factory):
         check=True,
     )
     shutil.copy(TESTS / "test_engine.py", folder)
-    return folder, library
+    return folder
 
 
 @pytest.mark.slow
 def test_thread_sanitizer_finds_nothing(tsan):
     """Nearly all of test_engine.py runs clean; its tests choose the numbers of workers."""
-    folder, library = tsan
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-            *("-W", "ignore", "-k", "not naive and not grow", str(folder / "test_engine.py")),
-        ],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(folder),
-            "LD_PRELOAD": library,
-            "TSAN_OPTIONS": (
-                f"suppressions={TESTS / 'tsan_suppressions.txt'}"
-                f" exitcode=66 log_path={folder / 'report'}"
-            ),
-        },
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
+    chosen = ("-W", "ignore", "-k", "not naive and not grow", str(tsan / "test_engine.py"))
+    sanitizer.finds_nothing(
+        tsan, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen, timeout=1200
     )
-    reports = [file.read_text() for file in folder.glob("report*")]
-    assert not reports, reports[0][:8000]
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

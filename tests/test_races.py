@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sanitizer
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
@@ -23,15 +24,8 @@ def test_programs_have_the_same_bits_on_all_workers():
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory):
-    """Folder with the package built for ThreadSanitizer, and the library to preload."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++")
-    library = subprocess.run(
-        [compiler, "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(library).is_absolute():
-        pytest.skip("g++ has no libtsan")
+    """Folder with the package built for ThreadSanitizer."""
+    sanitizer.library()
     pytest.importorskip("Cython.Build", reason="needs Cython to build")
     folder = tmp_path_factory.mktemp("sanitized")
     ignored = shutil.ignore_patterns("*.so", "*.cpp", "__pycache__")
@@ -43,31 +37,10 @@ def sanitized(tmp_path_factory):
         [*build, str(os.cpu_count())],
         cwd=folder, env={**os.environ, "LAZYARRAY_BUILD": "tsan"}, capture_output=True, check=True,
     )  # fmt: skip
-    return folder, library
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_thread_sanitizer_finds_nothing_in_kernels(sanitized):
-    folder, library = sanitized
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "racing.py")],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(folder),
-            "LAZYARRAY_TIER": "0",
-            "LD_PRELOAD": library,
-            "TSAN_OPTIONS": (
-                f"suppressions={TESTS / 'tsan_suppressions.txt'}"
-                f" exitcode=66 log_path={folder / 'report'}"
-            ),
-        },
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    reports = [file.read_text() for file in folder.glob("report*")]
-    assert not reports, reports[0][:8000]
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    sanitizer.finds_nothing(sanitized, str(TESTS / "racing.py"), timeout=1800, LAZYARRAY_TIER="0")
