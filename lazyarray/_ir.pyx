@@ -79,8 +79,8 @@ cdef int next_op = 1
 cdef KnownCode known_code           # whose it is
 cdef str home = os.path.dirname(os.path.abspath(__file__)) + os.sep
 FRONT = {
-    "array.py", "composed.py", "edges.py", "hosted.py", "lift.py", "linalg.py", "methods.py", "reductions.py", "signatures.py",
-    "ufunc.py", "ufunc_calls.py", "writers.py",
+    "array.py", "composed.py", "device.py", "edges.py", "functions.py", "hosted.py", "lift.py", "linalg.py", "methods.py",
+    "reductions.py", "signatures.py", "ufunc.py", "ufunc_calls.py", "writers.py",
 }
 cdef object threads = threading.local()
 

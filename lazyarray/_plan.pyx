@@ -34,6 +34,7 @@ from lazyarray._loops cimport KernelFinish, KernelRun, NativeKernel
 from lazyarray._memory cimport Buffer, device_buffer, try_buffer
 from lazyarray._memory import NoRoom, capacity_of, size_text
 from lazyarray.errors import OutOfMemoryError
+from lazyarray.lines import recorded
 from lazyarray._walk cimport Walk
 
 cimport numpy as cnp

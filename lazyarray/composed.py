@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from lazyarray import lines
 from lazyarray._handle import window
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, canonical, is_inexact
@@ -194,11 +194,10 @@ def cross(
     if not set(have) <= {2, 3}:
         fail(ShapeError, "cross", f"vectors must have 2 or 3 elements, got {have[0]} and {have[1]}")
     if 2 in have:
-        warnings.warn(
+        lines.warn(
             "Arrays of 2-dimensional vectors are deprecated. Use arrays of 3-dimensional vectors "
             "instead. (deprecated in NumPy 2.0)",
             DeprecationWarning,
-            stacklevel=2,
         )
     dtype = canonical(np.promote_types(a.dtype, b.dtype), "cross")
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
@@ -291,7 +290,7 @@ def cov(
     ddof = (0 if bias else 1) if ddof is None else ddof
     w, fact = weights(x.shape[1], ddof, fweights, aweights)
     if fact <= 0:
-        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=2)
+        lines.warn("Degrees of freedom <= 0 for slice")
         fact = 0.0
     if w is None:
         x = x - x.mean(1, keepdims=True)

@@ -11,10 +11,11 @@ import numpy as np
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import NUMBER
 from lazyarray.errors import DTypeError
+from lazyarray.lines import HOME
 
 from . import fft, lib, linalg
 from .array import Array
-from .hosted import HOME, mapped, observe, viewed, wrapped
+from .hosted import mapped, observe, viewed, wrapped
 
 table: dict[Any, Callable[..., Any]] = {}
 

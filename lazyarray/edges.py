@@ -10,13 +10,15 @@ import numpy as np
 from lazyarray import _handle
 from lazyarray._record import ArrayBase
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
+from lazyarray.lines import from_user
 from lazyarray.ops import numpys
 from lazyarray.ops.define import normalize_axes, normalize_axis
 
 from .array import Array, asarray
 from .functions import broadcast_to
-from .hosted import deferred, observe
+from .hosted import deferred, mapped, observe
 from .lift import LIFTED
+from .waiting import flatten
 
 __all__ = ["diff", "pad", "trim_zeros"]
 
@@ -71,8 +73,18 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Ar
         return array.copy()
     if mode in NATIVE and kwargs.get("reflect_type", "even") == "even":
         kwargs.pop("reflect_type", None)
+        if "constant_values" in kwargs:
+            kwargs["constant_values"] = ends(kwargs["constant_values"], array)
         return LIFTED["pad"](array, widths, mode, **kwargs)
     return padded(array, tuple(map(tuple, widths)), mode, **kwargs)
+
+
+def ends(values: Any, array: Array) -> list[list[Any]]:
+    """The numbers at the ends of each axis, in the dtype of the array."""
+    if any(flatten(values)):
+        values = mapped(values, _handle.peek_numpy)
+    pairs = np.broadcast_to(np.asarray(values), (array.ndim, 2))
+    return from_user(np.asarray, (pairs.tolist(), array.dtype), {}).tolist()
 
 
 def width_pairs(pad_width: Any, ndim: int) -> list[list[int]]:

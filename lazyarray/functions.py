@@ -6,13 +6,12 @@ import functools
 import inspect
 import math
 import operator
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lazyarray import _handle, _ir, _record
+from lazyarray import _handle, _ir, _record, lines
 from lazyarray._handle import from_node, seen, shadow
 from lazyarray._ir import registry
 from lazyarray._record import ArrayBase
@@ -23,7 +22,7 @@ from lazyarray.ops import elementwise, shaping
 from .array import LARGE_MASK, Array, asarray, node
 from .device import placed, placed_as
 from .hosted import observe
-from .lift import LIFTED
+from .lift import LIFTED, warned
 from .observers import nonzero
 
 __all__ = [
@@ -86,8 +85,8 @@ def alike(function: Callable[..., Array]) -> Callable[..., Array]:
         return function(*map(unwrapped, args), **options)
 
     nowhere = tuple({"device", "like"} & inspect.signature(function).parameters.keys())
-    recall = _record.Recalled(rule, pointwise=True, scalars=False, elsewhere=nowhere)
-    return functools.wraps(function)(_record.Remembered(function, recall))
+    recall = _record.Recalled(rule, True, pointwise=True, scalars=False, elsewhere=nowhere)
+    return functools.wraps(function)(_record.Remembered(warned(function), recall))
 
 
 def unwrapped(value: Any) -> Any:
@@ -113,7 +112,7 @@ def zeros(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
     """Return an array of zeros (float64 unless `dtype` says otherwise)."""
-    return filled("zeros", shape, 0, dtype, device, order)
+    return filled("zeros", shape, 0, np.float64 if dtype is None else dtype, device, order)
 
 
 @alike
@@ -122,7 +121,7 @@ def ones(
     shape: Any, dtype: Any = np.float64, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Array:
     """Return an array of ones (float64 unless `dtype` says otherwise)."""
-    return filled("ones", shape, 1, dtype, device, order)
+    return filled("ones", shape, 1, np.float64 if dtype is None else dtype, device, order)
 
 
 @alike
@@ -151,11 +150,15 @@ def filled(
         wanted = canonical(np.asarray(fill_value).dtype if dtype is None else dtype, op)
         if wanted.kind not in "cb" and isinstance(fill_value, complex | np.complexfloating):
             text = "Casting complex values to real discards the imaginary part"
-            warnings.warn(text, np.exceptions.ComplexWarning, stacklevel=4)
+            lines.warn(text, np.exceptions.ComplexWarning)
             fill_value = fill_value.real
-        if order == "C" or not in_columns(order, op):
-            return from_node(shaping.full(extents, fill_value, wanted), False)
-        return from_node(shaping.full(extents[::-1], fill_value, wanted), False).T
+        columns = order != "C" and in_columns(order, op)
+        extents = extents[::-1] if columns else extents
+        if wanted.kind in "iu" and isinstance(fill_value, float) and not abs(fill_value) < 2**63:
+            made = _ir.cast(shaping.full(extents, fill_value, np.dtype(float)), wanted)  # and warns
+        else:
+            made = shaping.full(extents, fill_value, wanted)
+        return from_node(made, False).T if columns else from_node(made, False)
     value = node(fill_value)
     if dtype is not None:
         value = _ir.cast(value, canonical(dtype, op))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +19,13 @@ from lazyarray import _handle, _record, device
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import kind_of
 from lazyarray.errors import DTypeError, FallbackError, FallbackWarning, OptionError, fail, require
+from lazyarray.lines import from_user, user_line
 from lazyarray.number import Number
 from lazyarray.ops.host import HostOp, ValuesNeededError
 
 from .lift import as_argument, as_result, named, stored
 from .waiting import evaluate, flatten
 
-HOME = os.path.dirname(__file__) + os.sep
 CHOICES = ("", "warn", "error")
 
 fallback = os.environ.get("LAZYARRAY_FALLBACK", "")
@@ -38,15 +37,6 @@ require(
     "Set it to warn or error, or not at all.",
 )
 reported: set[tuple[str, int]] = set()
-
-
-def user_line() -> tuple[str, int]:
-    """File and line of the innermost frame outside lazyarray and NumPy."""
-    frame: Any = sys._getframe(1)
-    numpys = os.path.dirname(np.__file__) + os.sep
-    while frame.f_back and frame.f_code.co_filename.startswith((HOME, numpys)):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def report(name: str) -> None:
@@ -125,7 +115,7 @@ def observe(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         evaluate(*arrays)
     args, options = mapped(args, viewed), mapped(options, viewed)
     if out is None:
-        found = function(*args, **options)
+        found = from_user(function, args, options)
         with place_of(arrays):
             return wrapped(found, name)
     return written(function, args, options, out, name)
@@ -185,14 +175,15 @@ def deferred(
         out = options.pop("out", None)
         options.pop("overwrite_input", None)  # a permission, not a wish
         try:
+            last = _record.newest()
             if out is None and not options:
                 found = recall(args)
                 if found is not NotImplemented:
+                    _record.ask_since(last)
                     return unmarked(found) if arrays(options) else found
             bound = known.bind(*args, **options)
             for key, value in bound.arguments.items():
                 bound.arguments[key] = as_argument(kinds[key], value)
-            last = _record.newest()
             result = as_result(op(*bound.args, **bound.kwargs))
             _record.ask_since(last)
         except (TypeError, ValuesNeededError) as error:

@@ -62,7 +62,7 @@ ARRAYS = {"pad", "roll"}  # their results without axes are no scalars
 # Functions that are no ufuncs whose floating-point warnings are those of NumPy's.
 WARNING = {
     "sum", "prod", "cumsum", "cumprod", "mean", "var", "std", "dot", "inner", "vdot", "diff",
-    "average", "outer", "kron", "tensordot",
+    "average", "outer", "kron", "tensordot", "round",
 }  # fmt: skip
 # Rules that look at types and arguments only, and record the same for the same.
 RECALLED = {
@@ -103,9 +103,12 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
     """Composites that keep NumPy's K order."""
     signature = inspect.signature(op)
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
+    name, bare = op.__name__, op
+    if name in WARNING:
+        op = warning(op)
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
-        bound = bind(op.__name__, signature, args, options)
+        bound = bind(name, signature, args, options)
         arrays = {}
         for key, value in bound.arguments.items():
             if isinstance(value, ArrayBase | np.ndarray | list | tuple):
@@ -118,20 +121,20 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
             return op(*bound.args, **bound.kwargs)
 
         result = _record.apply(on_nodes, *arrays.values()) if arrays else as_result(on_nodes())
-        return result if out is None else stored(out, result, op.__name__)
+        return result if out is None else stored(out, result, name)
 
     def rule(*args: Any, **options: Any) -> Any:
         bound = signature.bind(*args, **options)
         for key, value in bound.arguments.items():
             if type(value) is not Node:
                 bound.arguments[key] = as_argument(kinds[key], value)
-        return op(*bound.args, **bound.kwargs)
+        return bare(*bound.args, **bound.kwargs)
 
-    if op.__name__ in RECALLED:
-        RECALLS[op.__name__] = recall = _record.Recalled(rule, pointwise=True)
+    if name in RECALLED:
+        RECALLS[name] = recall = _record.Recalled(rule, name in WARNING, pointwise=True)
         function = _record.Remembered(function, recall)
     function.__signature__ = signature  # type: ignore[attr-defined]
-    return named(function, op.__name__, op.__doc__)
+    return named(function, name, bare.__doc__)
 
 
 def lifted_elementwise(op: Elementwise) -> Callable[..., Any]:

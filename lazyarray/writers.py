@@ -14,10 +14,12 @@ from lazyarray._ir import cast, registry
 from lazyarray._record import ArrayBase
 from lazyarray.dtypes import BOOL, INTP
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
+from lazyarray.lines import from_user
 
 from .array import Array, asarray, node, value_node
 from .hosted import mapped, observe, viewed
-from .lift import LIFTED
+from .lift import LIFTED, warned
+from .waiting import flatten
 
 __all__ = ["copyto", "fill_diagonal", "nan_to_num", "place", "put", "put_along_axis", "putmask"]
 
@@ -34,6 +36,7 @@ def target(a: Any, op: str) -> Array:
 def writer(function: Callable[..., None]) -> Callable[..., None]:
     """A function that writes to an array; to one of NumPy's, NumPy writes."""
     theirs = getattr(np, function.__name__)
+    function = warned(function)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> None:
@@ -43,6 +46,13 @@ def writer(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **options)
 
     return call
+
+
+def given(values: Any, dtype: np.dtype) -> Array:
+    """What is to be written: numbers and lists as `numpy.asarray` makes them of that dtype."""
+    if isinstance(values, ArrayBase | np.ndarray | np.generic) or any(flatten(values)):
+        return asarray(values)
+    return asarray(from_user(np.asarray, (values, dtype), {}))
 
 
 def rewritten(function: Callable[..., Any], a: Array, *args: Any, **options: Any) -> None:
@@ -56,12 +66,14 @@ def rewritten(function: Callable[..., Any], a: Array, *args: Any, **options: Any
 def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     """Copy values to an array, where a mask says so; as `numpy.copyto`."""
     dst = target(dst, "copyto")
-    value = node(src)
     weak = isinstance(src, int | float | complex) and not isinstance(src, np.generic | bool)
     if weak:
-        np.copyto(np.empty((), dst.dtype), src, casting)  # NumPy's check, and its range
-        value = cast(value, dst.dtype)
-    elif not np.can_cast(value.dtype, dst.dtype, casting):
+        number = np.empty((), dst.dtype)
+        from_user(np.copyto, (number, src, casting), {})
+        value = node(number)
+    else:
+        value = node(src)
+    if not weak and not np.can_cast(value.dtype, dst.dtype, casting):
         text = f"Cannot cast array data from {value.dtype!r} to {dst.dtype!r} according to the rule"
         fail(DTypeError, "copyto", f"{text} {casting!r}")
     if where is True or where is np.True_:
@@ -89,9 +101,8 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
     a = target(a, "putmask")
     chosen = asarray(mask)
     require(chosen.size == a.size, ShapeError, "putmask", "mask and data must be the same size")
-    found = asarray(values)
-    weak = isinstance(values, int | float | complex) and not isinstance(values, np.generic)
-    if not weak and not np.can_cast(found.dtype, a.dtype, "same_kind"):
+    found = given(values, a.dtype)
+    if not np.can_cast(found.dtype, a.dtype, "same_kind"):
         text = f"Cannot cast array data from {found.dtype!r} to {a.dtype!r} within its kind"
         fail(DTypeError, "putmask", text)
     if not found.size:
@@ -118,7 +129,7 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     """Write values at flat indices; as `numpy.put`."""
     a = target(a, "put")
     require(mode in ("raise", "wrap", "clip"), OptionError, "put", f"mode {mode!r} is unknown")
-    values = asarray(v).ravel()
+    values = given(v, a.dtype).ravel()
     index: Any = asarray(ind).ravel() if isinstance(ind, ArrayBase) else np.asarray(ind).ravel()
     if not values.size or not index.size:
         return
@@ -181,7 +192,7 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
         return
     step = sum(a.strides)
     line = _handle.window(a, (count,), (step,), 0)
-    values = asarray(val).ravel()
+    values = given(val, a.dtype).ravel()
     if not values.size:
         raise ValueError("fill_diagonal: cannot copy from an array without elements")
     if values.size != count:

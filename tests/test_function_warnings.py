@@ -31,6 +31,15 @@ MATRICES = {
     "no rows": np.zeros((0, 3)),
 }
 NONE = [False]
+
+
+def written(xp, name, *args):
+    """A matrix of integers, written to by a function."""
+    found = xp.zeros((3, 3), dtype="i8")
+    getattr(xp, name)(found, *args)
+    return found
+
+
 OF_ROWS = {
     name: lambda xp, a, name=name: getattr(xp, name)(a)
     for name in (
@@ -39,6 +48,19 @@ OF_ROWS = {
         "sinc",
     )
 } | {
+    "median": lambda xp, a: xp.median(a) if a.size else a,
+    "quantile": lambda xp, a: xp.quantile(a, 0.3) if a.size else a,
+    "percentile": lambda xp, a: xp.percentile(a, [10.0, 55.0]) if a.size else a,
+    "nanmedian": lambda xp, a: xp.nanmedian(a) if a.size else a,
+    "nanquantile": lambda xp, a: xp.nanquantile(a, 0.5) if a.size else a,
+    "i0": lambda xp, a: xp.i0(a),
+    "interp": lambda xp, a: xp.interp([0.5, 1.5], [0.0, 1.0, 2.0], a) if a.size == 3 else a,
+    "round": lambda xp, a: xp.round(a, 3),
+    "full": lambda xp, a: xp.full(2, float(np.asarray(a).sum()), dtype="i8"),
+    "full_like": lambda xp, a: xp.full_like(a, np.nan, dtype="i8"),
+    "fill_diagonal": lambda xp, a: written(xp, "fill_diagonal", a[:1] if a.size else 1.0),
+    "put": lambda xp, a: written(xp, "put", [0, 4], a[:1] if a.size else 1.0),
+    "copyto": lambda xp, a: written(xp, "copyto", a[:1] if a.size else 1.0, "unsafe"),
     "nanmin": lambda xp, a: xp.nanmin(a, initial=np._NoValue) if a.size else a,
     "nanmax": lambda xp, a: xp.nanmax(a) if a.size else a,
     "gradient": lambda xp, a: xp.gradient(a) if a.size > 1 else a,
@@ -67,6 +89,10 @@ OF_MATRICES = {
     "norm": lambda xp, a: xp.linalg.norm(a),
     "norm, axis": lambda xp, a: xp.linalg.norm(a, axis=1),
     "matrix_norm": lambda xp, a: xp.linalg.matrix_norm(a),
+    "det": lambda xp, a: xp.linalg.det(a) if a.shape[0] == a.shape[1] else a,
+    "slogdet": lambda xp, a: xp.linalg.slogdet(a)[1] if a.shape[0] == a.shape[1] else a,
+    "median": lambda xp, a: xp.median(a, axis=1),
+    "nanmedian": lambda xp, a: xp.nanmedian(a, axis=1),
     "cov": lambda xp, a: xp.cov(a),
     "cov, ddof": lambda xp, a: xp.cov(a, ddof=5),
     "outer": lambda xp, a: xp.linalg.outer(a[0], a[0]) if len(a) else a,
@@ -124,6 +150,38 @@ def test_told_on_the_line_of_the_record(name):
     told = [each for each in caught(run) if text in str(each.message)]
     assert len(told) == 1 and told[0].filename == FILE.replace("errstate", "function_warnings")
     assert str(told[0].message).startswith(f"{text}\n  Recorded at ")
+
+
+SAYING = {
+    "mean": lambda: la.mean(la.array([])),
+    "var": lambda: la.array([1.0]).var(ddof=1),
+    "std, called again": lambda: [la.std(la.ones(1), ddof=k) for k in (1, 1)],
+    "cov": lambda: la.cov(la.array([[1.0], [2.0]])),
+    "nanmedian": lambda: la.nanmedian(la.array([NAN])),
+    "quantile": lambda: la.quantile(la.array([INF, -INF]), 0.5),
+    "det": lambda: la.linalg.det(la.array([[NAN, 1.0], [1.0, 2.0]])),
+    "polyfit": lambda: la.polyfit(la.ones(3), la.arange(3.0), 2),
+    "full": lambda: la.full(2, NAN, dtype=int),
+}
+
+
+@pytest.mark.parametrize("name", SAYING)
+def test_said_on_the_users_line(name):
+    told = caught(lambda: la.wait_all(SAYING[name]()))
+    assert told
+    line = SAYING[name].__code__.co_firstlineno
+    file = FILE.replace("errstate", "function_warnings")
+    assert {(each.filename, each.lineno) for each in told} == {(file, line)}
+
+
+def test_each_line_says_it_once():
+    """As the warnings module does by itself: not once for all lines."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            la.nanmedian(la.array([NAN])).wait()
+        la.nanmedian(la.array([NAN])).wait()
+    assert len({each.lineno for each in found}) == len(found) == 2
 
 
 @pytest.mark.parametrize("mode", ["ignore", "raise"])

@@ -92,6 +92,7 @@ class HostCall:
         tell(flags, notes)
 
     def compute(self):
+        token = recorded.set(self.site)
         try:
             if self.name.startswith(BLAS_USERS):
                 with single_threaded:
@@ -102,6 +103,8 @@ class HostCall:
             if self.site is not None and self.site[0] is not None:
                 error.add_note(f"{self.name}: recorded at {line_of(self.site)}.")
             raise
+        finally:
+            recorded.reset(token)
 
 
 def listening(Mode mode):

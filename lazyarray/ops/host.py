@@ -7,6 +7,7 @@ inputs and calls NumPy at once. Failures on data come from NumPy and belong to t
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 import math
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lazyarray import _engine, _ir
+from lazyarray import _engine, _ir, lines
 from lazyarray._ir import Node
 from lazyarray.dtypes import BFLOAT16, canonical
 from lazyarray.errors import (
@@ -159,8 +160,7 @@ class HostOp(Differentiable, _ir.Op):
         wider = self.name in ORDERING and any(a.dtype is BFLOAT16 for a in arrays)
         if wider:
             arrays = [a.astype(np.float32) if a.dtype is BFLOAT16 else a for a in arrays]
-        with np.errstate(all="ignore"):
-            found = self.compute(*thawed(args, arrays), **dict(thawed(options, arrays)))
+        found = lines.call(self.compute, thawed(args, arrays), dict(thawed(options, arrays)))
         if len(places) == 1 and not isinstance(found, tuple | list):
             found = (np.asarray(found, places[0].dtype) if self.casts or wider else found,)
         for part, place in zip(found, places, strict=True):
@@ -173,9 +173,17 @@ def worth_parts(a: np.ndarray) -> bool:
 
 
 def in_parts(extent: int, part: Callable[[int, int], None]) -> None:
-    """Call ``part(begin, end)`` for ranges of units, by idle workers; raises the first failure."""
+    """Call ``part(begin, end)`` for ranges of units, by idle workers; raises the first failure.
+
+    They run under the errstate of the caller.
+    """
+    context = contextvars.copy_context()
+
+    def run(begin: int, end: int) -> None:
+        context.copy().run(part, begin, end)
+
     done = _engine.Var()
-    _engine.push(part, (), (done,), extent=extent, grain=-(-extent // PIECES), name="part")
+    _engine.push(run, (), (done,), extent=extent, grain=-(-extent // PIECES), name="part")
     _engine.wait(done)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from lazyarray import lines
 from lazyarray._ir import Node, cast
 from lazyarray.dtypes import BFLOAT16, BOOL, HALVES, INTP, canonical
 from lazyarray.errors import ShapeError, require
@@ -70,7 +70,7 @@ def mean(a: Node, axis: Any = None, dtype: Any = None, keepdims: bool = False) -
     """
     axes = reduced_axes(axis, a.ndim, "mean")
     if reduced_count(a, axes) == 0:
-        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
+        lines.warn("Mean of empty slice")
     if dtype is not None:
         return _mean(a, axes, dtype, keepdims)
     if a.dtype in HALVES:
@@ -116,7 +116,7 @@ def var(
     axes = reduced_axes(axis, a.ndim, "var")
     count = reduced_count(a, axes)
     if ddof >= count:
-        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=2)
+        lines.warn("Degrees of freedom <= 0 for slice")
     if dtype is None and a.dtype.kind in "biu":
         dtype = FLOAT64
     away = a - _mean(a, axes, dtype, True)
