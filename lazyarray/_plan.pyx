@@ -65,6 +65,8 @@ cdef enum:
     FLOATS = 98                 # error code of a task whose flags are errors
     INLINE_COST = 40_000        # ns of kernel time that are cheaper to run here than to hand over (9 us) and wait for
     RELEASE_COST = 5_000        # ns from which an inline run lets go of the GIL
+    PUSH_COST = 250             # ns that the engine takes for a task
+    MANY = 32                   # tasks of a plan, from which nobody waits for them to be handed over that could have run
     SHORT_BYTES = 32_768        # in a plan whose host functions take no longer than to hand them over
     SHARE_COST = 10_000         # ns of work that are worth a worker's waking: what a thread takes at once of a kernel
 
@@ -495,7 +497,8 @@ cdef list bind(Plan plan, Walk* walk, list substitutes, bint waiting, Taker take
             pointers[j] = at
     if plan.fallible or not plan.inline:
         frame.locate(walk)
-    here = waiting and plan.inline and plan.cost < INLINE_COST and not strict and not is_naive() and quiet(plan, slot_vars)
+    here = waiting or (n_calls >= MANY and plan.cost < n_calls * PUSH_COST)     # which would take longer
+    here = here and plan.inline and plan.cost < INLINE_COST and not strict and not is_naive() and quiet(plan, slot_vars)
     if here and (plan.cost > RELEASE_COST or plan.fallible):
         # Other threads meet what it makes before it is there.
         here = begun = vars_begin(slot_vars.data(), plan.is_written.data(), n_slots)

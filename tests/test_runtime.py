@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import re
 import threading
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import lazyarray as la
-from lazyarray import _engine, _ir
+from lazyarray import _engine, _handle, _ir
 from lazyarray.ops import elementwise
 
 
@@ -645,3 +646,14 @@ def test_an_empty_result_fails_with_what_it_depends_on(read):
     for _ in range(2):
         with pytest.raises(IndexError, match=r"(?s)test_runtime\.py:\d+"):
             read(empty)
+
+
+def test_many_tiny_tasks_are_run_rather_than_handed_over():
+    a = la.arange(10.0)
+    a.wait()
+    for _ in range(100):
+        a = la.concatenate([a[3:], a[:3]])
+    before = la.stats()["inline"]
+    _handle.cut()
+    assert la.stats()["inline"] == before + (os.environ.get("LAZYARRAY_ENGINE") != "naive")
+    assert a.tolist() == np.roll(np.arange(10.0), -300).tolist()
