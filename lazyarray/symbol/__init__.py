@@ -3,8 +3,9 @@
 from typing import Any
 
 from lazyarray.symbol.executor import Executor
+from lazyarray.symbol.making import Group, Variable, load
 from lazyarray.symbol.ops import NAMES, lifted
-from lazyarray.symbol.symbol import Group, Symbol, Variable, load, load_json
+from lazyarray.symbol.symbol import Symbol, load_json
 
 __all__ = ["Executor", "Group", "Symbol", "Variable", "load", "load_json", *NAMES]
 

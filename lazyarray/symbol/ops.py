@@ -15,8 +15,9 @@ from lazyarray.ops.define import Elementwise
 from lazyarray.ops.host import HostOp
 
 from .layers import LAYERS, Layer
+from .making import Variable
 from .program import fresh_name
-from .symbol import Symbol, Variable, recorded
+from .symbol import Symbol, recorded
 
 SCALARS = (
     "int",
