@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from lazyarray._ir import c_strides
 from lazyarray.dtypes import INTP
 from lazyarray.ops.device import transfer
 
+from . import passes
 from .fuse import Lowering, members
 from .plan import EMPTY, NATIVE, Access, Group, Program, Slot, Task
 from .sharing import LARGE
 from .steps import Steps
-from .works import Carry, Loops, Whole
+from .works import Biased, Carry, Loops, Whole
 
 APART = 8  # tasks after which a slot's last user is surely done
 
@@ -239,7 +241,7 @@ class Assignment:
         both = operands, program.targets
         args = [both[which][index] for which, index in program.kernel_arguments()]
         if self.device:
-            self.emit_on_device(program, group, args)
+            self.emit_on_device(program, group, args, turn)
             return
         if group.product is not None:
             program.home = self.home(program, group.product)
@@ -326,7 +328,7 @@ class Assignment:
         return True
 
     def emit_on_device(
-        self, program: Steps, group: Group, args: list[tuple[int, tuple[int, ...]]]
+        self, program: Steps, group: Group, args: list[tuple[int, tuple[int, ...]]], turn: int
     ) -> None:
         """Make the task of a program on another device: what an update leaves is there before."""
         written = {slot for slot, _ in program.targets}
@@ -339,9 +341,47 @@ class Assignment:
                 root = self.lowering.access(self.graph.inputs[group.update][0]).root
                 self.tasks.append(self.copy_task(root, out, group.update))
             reads.add(out)
-        work = program.work()
+        work: Any = program.work()
         place = group.nodes[-1]
+        index = self.adds_to_product(program, group, turn)
+        if index is not None:
+            before = self.tasks.pop()
+            work = Biased(before.work, work, index == 1)
+            args = [*before.args[:-1], args[1 - index], args[2]]
+            reads = {*before.reads, *self.vars([args[2][0]])}
         self.tasks.append(self.task(work, args, sorted(reads), sorted(written), place))
+
+    def adds_to_product(self, program: Steps, group: Group, turn: int) -> int | None:
+        """Which operand of a sum is the product that the last task computes for nobody else.
+
+        The other one is a line along its rows. None where a program is anything else.
+        """
+        node, before = group.nodes[0], self.tasks[-1] if self.tasks else None
+        if (
+            not (passes.enabled("fuse") and passes.enabled("products"))
+            or before is None
+            or (before.label, before.device) != ("gemm", self.device)
+            or len(group.nodes) > 1
+            or (self.graph.ops[node].name, len(program.steps)) != ("add", 1)
+        ):
+            return None
+        place, kind = before.place, self.graph.types[node]
+        roots = [seen.root for seen in program.operands]
+        if len(roots) != 2 or roots.count(place) != 1:
+            return None
+        index = roots.index(place)
+        seen, line = program.operands[index], program.operands[1 - index]
+        types = [self.lowering.type_of(source) for source in self.graph.inputs[node]]
+        fits = (
+            all(each.dtype == kind.dtype for each in types)
+            and seen.whole
+            and seen.shape == kind.shape == self.graph.types[place].shape
+            and line.shape[-1:] == kind.shape[-1:] == (prod(line.shape),)
+            and line.strides[-1] == kind.itemsize
+            and self.dies(place, turn)
+            and program.targets[0][0] not in [slot for slot, _ in before.args[:-1]]
+        )
+        return index if fits else None
 
     def home(self, program: Steps, product: int) -> int:
         """The operand of a program, an output, where its product may be computed; 0 for none."""

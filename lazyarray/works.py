@@ -107,6 +107,23 @@ class Whole:
 
 
 @dataclass(slots=True)
+class Biased:
+    """A product of matrices to which a program adds a line, the same to each row of the result.
+
+    Operands are the product's two, the line, and the result.
+    """
+
+    product: Whole
+    program: Loops
+    turned: bool  # the program reads the line first, then the product
+    label: str = "gemm+add"
+
+    def added(self, product: Any, line: Any, out: Any) -> list[Any]:
+        """The operands of the program in its order."""
+        return [line, product, out] if self.turned else [product, line, out]
+
+
+@dataclass(slots=True)
 class Carry:
     """Bytes from one device to another."""
 

@@ -181,6 +181,15 @@ def put_masked(base, mask, counts, values) -> np.ndarray:
     return out
 
 
+def tally(x) -> np.ndarray:
+    values, first, counts = np.unique(x, return_index=True, return_counts=True)
+    out = np.zeros((3, 4097), np.int64)
+    out[0, 0] = len(values)
+    out[0, 1 : len(values) + 1] = x[first].view(f"u{x.itemsize}")
+    out[1, 1 : len(values) + 1], out[2, 1 : len(values) + 1] = counts, first
+    return out
+
+
 def add_rows(base, idx, values) -> np.ndarray:
     out = base.copy()
     np.add.at(out, idx, values)

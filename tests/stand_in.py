@@ -6,16 +6,19 @@ those which CuPy has, and that the right memory, kernels and numbers are handed 
 
 import contextlib
 import ctypes
+import threading
 import time
 import types
 
+import blas_stand_in
 import cuda_loops
 import numpy as np
 
-from lazyarray.backends import cuda, driver, tasks
+from lazyarray.backends import cuda, driver, epilogues, products, tasks
 
 MEMORY = 1 << 30
 PLACE = 7  # the GPU that has all memory, for those who ask
+STREAM = threading.RLock()  # does one thing at a time, whoever issued it
 LOG = []  # of events: ("record", stream) and ("wait", stream, for which)
 
 
@@ -110,8 +113,9 @@ class Graph:
         self.works = []
 
     def launch(self, stream=None):
-        for work in self.works:
-            work()
+        with STREAM:
+            for work in self.works:
+                work()
 
 
 def issued(work):
@@ -119,7 +123,8 @@ def issued(work):
     if Graph.recording is not None:
         Graph.recording.works.append(work)
     else:
-        work()
+        with STREAM:
+            work()
 
 
 def late(issue):
@@ -270,6 +275,10 @@ def install(monkeypatch, folder):
     module = stand_in()
     monkeypatch.setattr(cuda, "cupy", lambda: module)
     monkeypatch.setattr(driver, "launch", launch)
+    module.blas = blas_stand_in.Blas(issued)
+    module.light = blas_stand_in.Lt(issued)
+    monkeypatch.setattr(products, "library", lambda: module.blas)
+    monkeypatch.setattr(epilogues, "library", lambda: module.light)
     for each in (tasks.Call, tasks.Added):  # the library's functions are in a graph, too
         monkeypatch.setattr(each, "issue", late(each.issue))
     known = {}

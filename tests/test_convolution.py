@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import references
 from interpreter import evaluate
+from lazyarray._handle import to_node
 from lazyarray._ir import registry
 
-from lazyarray import _ir
+import lazyarray as la
+from lazyarray import _ir, runtime
 from lazyarray.errors import DTypeError, OptionError, ShapeError
 from lazyarray.ops import convolution, nn
 
@@ -48,6 +50,27 @@ def test_dtypes_must_agree():
         registry["conv2d"](leaf(*X, dtype=np.int64), leaf(*K, dtype=np.int64))
     with pytest.raises(DTypeError, match="x is float32, weight is float64"):
         nn.dense(leaf(2, 3), leaf(4, 3, dtype=np.float64))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_that_reach_a_kernel_are_summed_in_float32(dtype):
+    """Recorded for a device that has kernels of them, and computed here: the same bits."""
+    rng = np.random.default_rng(5)
+    x, kernel, g = (
+        la.array(rng.standard_normal(shape), dtype=dtype)
+        for shape in ((2, 8, 8, 4), (3, 3, 4, 6), (2, 6, 6, 6))
+    )
+    options = {"stride": (1, 1), "pad": (0, 0), "dilation": (1, 1), "groups": 1}
+    for name, arrays, more in (
+        ("correlate2d", (x, kernel), {}),
+        ("conv2d_data_grad", (g, kernel), {"extents": (8, 8)}),
+        ("conv2d_weight_grad", (x, g), {"window": (3, 3)}),
+    ):
+        whole = registry[name](*map(to_node, arrays), **more, **options)
+        wide = registry[name](*(to_node(a.astype("f4")) for a in arrays), **more, **options)
+        found = np.array(runtime.value(whole))
+        assert found.dtype == x.dtype
+        assert found.tobytes() == np.array(runtime.value(wide)).astype(x.dtype).tobytes()
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])

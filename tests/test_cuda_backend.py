@@ -6,11 +6,13 @@ import cuda_loops
 import numpy as np
 import pytest
 import stand_in
+from lazyarray._handle import from_node, to_node
 
 import lazyarray as la
-from lazyarray import autograd, device
-from lazyarray.backends import cuda, driver, replay
+from lazyarray import _ir, autograd, device
+from lazyarray.backends import cuda, driver, products, replay
 from lazyarray.errors import DeviceError, FallbackWarning, OutOfMemoryError
+from lazyarray.works import Whole
 
 pytestmark = cuda_loops.needs_compiler
 CUPY = cuda.cupy  # before a stand-in takes its place
@@ -42,6 +44,89 @@ def test_elementwise_reductions_and_products(gpu):
     np.testing.assert_array_equal(la.softmax(x).numpy(), la.softmax(la.array(DATA)).numpy())
     np.testing.assert_array_equal((x.astype("f4") @ w).numpy(), (DATA @ DATA.T).astype(np.float32))
     np.testing.assert_array_equal(la.tanh(x).T[1].numpy(), la.tanh(la.array(DATA)).T[1].numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "complex64", "complex128"])
+def test_products_by_cublas(gpu, backend, dtype):
+    rng = np.random.default_rng(0)
+    called = backend.xp.blas.calls
+    for a, b in [((4, 3), (3, 5)), ((2, 4, 3), (2, 3, 5)), ((2, 3, 0), (2, 0, 5))]:
+        data = [rng.integers(-3, 4, each).astype("f4") for each in (a, b)]
+        cpu, there = (
+            [la.array(x, device=each).astype(dtype) for x in data] for each in (la.cpu(), gpu)
+        )
+        before = len(called)
+        found = there[0] @ there[1]
+        np.testing.assert_array_equal(found.numpy(), (cpu[0] @ cpu[1]).numpy())
+        turned = (there[1].mT @ there[0].mT).mT
+        np.testing.assert_array_equal(turned.numpy(), found.numpy())
+        name = "cublasGemmEx_64" if len(a) == 2 else "cublasGemmStridedBatchedEx_64"
+        assert called[before:] == [name] * 2 * (0 not in a)
+
+
+def test_an_operand_in_an_order_that_cublas_cannot_read_is_copied(gpu, backend):
+    a = np.arange(24.0).reshape(2, 3, 4)
+    given = a.transpose(2, 1, 0)  # neither axis of a matrix has unit steps
+    b = np.arange(10.0).reshape(2, 5)
+    layouts = [(x.shape, x.strides, x.dtype) for x in (given, np.broadcast_to(b, (4, 2, 5)))]
+    layouts.append(((4, 3, 5), (120, 40, 8), b.dtype))
+    issue = products.multiply(backend, Whole(None, {}, layouts, None), None)
+    out = np.full((4, 3, 5), 77.0)
+    issue([x.ctypes.data for x in (given, b, out)])
+    np.testing.assert_array_equal(out, given @ b)
+
+
+def test_products_are_in_graphs_and_what_cannot_be_is_issued(gpu, backend, monkeypatch):
+    x, w = la.array(DATA, device=gpu), la.array(DATA.T, device=gpu)
+    captured, replayed = (la.stats()[name] for name in ("captured", "replayed"))
+    for _ in range(4):
+        np.testing.assert_array_equal((x @ w + 1).numpy(), DATA @ DATA.T + 1)
+    assert la.stats()["captured"] > captured and la.stats()["replayed"] > replayed
+
+    blas = backend.xp.blas
+    monkeypatch.setattr(
+        *(blas, "cublasGemmEx_64"),
+        lambda *args, call=blas.cublasGemmEx_64: (
+            14 if backend.capturing is not None else call(*args)
+        ),
+    )
+    captured = la.stats()["captured"]
+    for _ in range(4):
+        np.testing.assert_array_equal((x @ w - 3).numpy(), DATA @ DATA.T - 3)
+    assert la.stats()["captured"] == captured
+    assert backend.turns.alone is None and stand_in.Graph.recording is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "finds"),
+    [("bfloat16", 7, True), ("float32", 7, True), ("float32", 8, False), ("float64", 7, True)],
+)
+def test_a_product_with_a_line_is_one_call(gpu, backend, monkeypatch, dtype, rows, finds):
+    rng = np.random.default_rng(0)
+    data = [rng.integers(-3, 4, shape).astype("f4") for shape in ((rows, 5), (5, 6), (6,))]
+    wanted = [la.array(x).astype(dtype) for x in data]
+    wanted[1] = la.array(wanted[1].T).T  # a weight that lies transposed
+    x, w, line = (la.array(each, device=gpu) for each in wanted)
+    light = backend.xp.light
+    monkeypatch.setattr(light, "finds", finds)
+    for call in (lambda x, w, line: x @ w + line, lambda x, w, line: line + x @ w):
+        before = light.calls
+        for _ in range(3):  # the third one is a graph
+            np.testing.assert_array_equal(call(x, w, line).numpy(), call(*wanted).numpy())
+        assert (light.calls > before) == (finds and dtype != "float64")
+
+
+def test_what_no_line_is_added_to(gpu, backend):
+    x, w = la.array(DATA, device=gpu), la.array(DATA.T.copy(), device=gpu)
+    called, y = backend.xp.light.calls, DATA @ DATA.T
+    product = x @ w
+    kept = product + w[0]
+    np.testing.assert_array_equal(kept.numpy(), y + DATA.T[0])
+    np.testing.assert_array_equal(product.numpy(), y)
+    np.testing.assert_array_equal((x @ w + w[0][:, None]).numpy(), y + DATA.T[0][:, None])
+    np.testing.assert_array_equal((x @ w + w[:3]).numpy(), y + DATA.T[:3])
+    np.testing.assert_array_equal((x @ w + 1).numpy(), y + 1)
+    assert backend.xp.light.calls == called
 
 
 def test_views_writes_and_indices(gpu):
@@ -101,6 +186,19 @@ def test_fallback_is_told(gpu, monkeypatch):
     with pytest.warns(FallbackWarning, match="packbits: has no kernel"):
         found = la.packbits(la.array(DATA > 5, device=gpu)).numpy()
     np.testing.assert_array_equal(found, np.packbits(DATA > 5))
+
+
+def test_all_that_the_cpu_computes_comes_back(gpu):
+    """A program of two results that has no kernel."""
+    digamma = _ir.registry["digamma"]
+    found = []
+    for where in (gpu, la.cpu()):
+        x = to_node(la.array(DATA + 1, device=where))
+        y = digamma(x)
+        found.append([from_node(y), from_node(y * 2 - x)])
+        la.eval(*found[-1])
+    for mine, wanted in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), wanted.numpy())
 
 
 def test_out_of_memory(gpu, backend):

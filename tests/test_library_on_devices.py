@@ -1,5 +1,7 @@
 """What a GPU's library computes, through a backend of the stand-in's, against NumPy: no detours."""
 
+import warnings
+
 import cuda_loops
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from lazyarray._handle import from_node, to_node
 
 import lazyarray as la
 from lazyarray import _ir, device
-from lazyarray.backends import cuda
+from lazyarray.backends import cuda, library
 
 pytestmark = cuda_loops.needs_compiler
 DTYPES = ["float32", "float64", "int32", "bool", "float16"]
@@ -43,26 +45,19 @@ def same(found, wanted):
     np.testing.assert_array_equal(found.numpy(), wanted)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_extremes(gpu, dtype):
-    data = drawn((3, 4, 5), dtype)
-    if data.dtype.kind == "f":
-        data[1, 2, 3] = np.nan
-    x = la.array(data, device=gpu)
-    for name in ("max", "min", "any", "all"):
-        for axis in (None, 0, 1, (1, 2), (0, 2)):
-            same(getattr(la, name)(x, axis=axis), np.asarray(getattr(np, name)(data, axis=axis)))
-    for name in ("argmax", "argmin"):
-        for axis in (None, 0, 2):
-            same(getattr(la, name)(x, axis=axis), np.asarray(getattr(np, name)(data, axis=axis)))
-    if data.dtype.kind == "f":
-        data[0, :, 0] = np.nan
-        x = la.array(data, device=gpu)
-        with pytest.warns(RuntimeWarning, match="All-NaN"):
-            wanted = np.nanmax(data, axis=1), np.nanmin(data, axis=1)
-        with la.errstate(all="ignore"):
-            same(nan_extreme("nanmax", x), wanted[0])
-            same(nan_extreme("nanmin", x), wanted[1])
+def test_reductions(gpu):
+    """By kernels of our own, with the CPU's bits: test_cuda_moves.py and test_cuda_reduce.py."""
+    data = drawn((3, 4, 5), "float32")
+    data[1, 2, 3] = np.nan
+    x, cpu = la.array(data, device=gpu), la.array(data)
+    for name in ("sum", "prod", "max", "argmin", "all"):
+        for axis in (None, 1):
+            found = getattr(la, name)(x, axis=axis)
+            same(found, getattr(la, name)(cpu, axis=axis).numpy())
+    data[0, :, 0] = np.nan
+    with pytest.warns(RuntimeWarning, match="All-NaN"):
+        wanted = np.nanmax(data, axis=1)
+    same(nan_extreme("nanmax", la.array(data, device=gpu)), wanted)
 
 
 def nan_extreme(name, x):
@@ -82,6 +77,114 @@ def test_order(gpu, dtype):
         for side in ("left", "right"):
             found = la.searchsorted(la.array(line, device=gpu), x, side=side)
             same(found, np.searchsorted(line, data, side=side))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ranks(gpu, dtype):
+    data = drawn((4, 3, 9), dtype)
+    x = la.array(data, device=gpu)
+    # Those of float16 are interpolated in float32, and rounded once.
+    close = {"rtol": 1e-6, "atol": 1e-6} if dtype != "float16" else {"rtol": 2e-3, "atol": 1e-2}
+    for axis, keepdims in ((None, False), (1, True), ((0, 2), False), ((0, 2), True)):
+        options = {"axis": axis, "keepdims": keepdims}
+        found, wanted = la.median(x, **options), np.median(data, **options)
+        assert found.dtype == wanted.dtype and found.shape == np.shape(wanted)
+        np.testing.assert_allclose(found.numpy(), wanted, **close)
+        if dtype == "bool":
+            continue
+        for q in (0.3, [0.1, 0.6], 1, [[0], [0.5]]):
+            found, wanted = la.quantile(x, q, **options), np.quantile(data, q, **options)
+            assert found.dtype == wanted.dtype and found.shape == wanted.shape
+            np.testing.assert_allclose(found.numpy(), wanted, **close)
+            found = la.percentile(x, np.multiply(q, 100).tolist(), **options)
+            np.testing.assert_allclose(found.numpy(), wanted, **close)
+    for axis in (None, 0, -1):
+        found = la.partition(x, 2, axis=axis).numpy()
+        np.testing.assert_array_equal(found, np.sort(data, axis=axis))
+        found = la.argpartition(x, 2, axis=axis)
+        same(found, np.argsort(data, axis=axis, kind="stable"))
+    if data.dtype.kind == "f":
+        data[1, 2, 3] = np.nan
+        data[2, 0, 1:8] = np.inf
+        x = la.array(data, device=gpu)
+        np.testing.assert_array_equal(la.median(x, axis=2).numpy(), np.median(data, axis=2))
+        np.testing.assert_array_equal(np.isnan(la.quantile(x[:2], 0.2, axis=2).numpy()).sum(), 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_ranks_of_what_is_no_nan(gpu, dtype):
+    data = drawn((4, 3, 9), dtype)
+    if data.dtype.kind == "f":
+        data[drawn(data.shape, seed=3) > 2] = np.nan
+        data[0, 1] = np.nan
+        data[2, 0, 1:4] = np.inf
+    x = la.array(data, device=gpu)
+    for axis, keepdims in ((None, False), (1, True), (2, False)):
+        options = {"axis": axis, "keepdims": keepdims}
+        with np.errstate(all="ignore"), warnings.catch_warnings(), la.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            for name, *q in (("nanmedian",), ("nanquantile", 0.3), ("nanpercentile", [10, 65])):
+                found = getattr(la, name)(x, *q, **options)
+                wanted = getattr(np, name)(data, *q, **options)
+                assert found.dtype == wanted.dtype and found.shape == wanted.shape
+                np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
+    some = drawn(data.shape, dtype)
+    some[1, 2, 3:5] = np.nan if data.dtype.kind == "f" else 0
+    for name in ("nanargmax", "nanargmin"):
+        found = getattr(la, name)(la.array(some, device=gpu), axis=1)
+        same(found, getattr(np, name)(some, axis=1))
+        if data.dtype.kind == "f":
+            with pytest.raises(ValueError, match="All-NaN"):
+                getattr(la, name)(x, axis=2).numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_bins_and_sets(gpu, dtype):
+    data = drawn((4, 9), dtype)
+    x = la.array(data, device=gpu)
+    bins = np.array([-3, -1, 0, 2], dtype)
+    for edges in (bins, bins[::-1]):
+        for right in (False, True):
+            found = la.digitize(x, la.array(edges, device=gpu), right)
+            same(found, np.digitize(data, edges, right))
+        same(la.isin(x, la.array(edges, device=gpu)), np.isin(data, edges))
+    other = drawn(data.shape, dtype, seed=1)
+    for axis in (0, -1):
+        found = la.lexsort((la.array(other, device=gpu), x), axis=axis)
+        same(found, np.lexsort((other, data), axis=axis))
+    with pytest.raises(ValueError, match="monotonically"):
+        la.digitize(x, la.array(bins[[1, 0, 2]], device=gpu)).numpy()
+
+
+def test_16_bit_floats(gpu):
+    for dtype in (la.bfloat16, np.float16):
+        data = (drawn((4, 40), "float32") * 1.37).astype(dtype)
+        data[1, 2] = np.nan
+        x, cpu = la.array(data, device=gpu), la.array(data)
+        for call in (
+            lambda v: la.max(v, axis=1), lambda v: la.sort(v, axis=1),
+            lambda v: la.argsort(v, axis=0), lambda v: v[v > 1], lambda v: la.median(v, axis=0),
+            lambda v: la.searchsorted(la.sort(la.ravel(v)), v[0]),
+            lambda v: la.sort(la.partition(v, 7)), lambda v: la.cumsum(v[2:], axis=1),
+        ):  # fmt: skip
+            mine, wanted = call(x), call(cpu)
+            assert mine.dtype == wanted.dtype
+            np.testing.assert_array_equal(mine.numpy().astype("f8"), wanted.numpy().astype("f8"))
+        x[x > 1] = la.array(np.zeros(int((data.astype("f4") > 1).sum()), dtype), device=gpu)
+        assert not (x.numpy().astype("f4") > 1).any()
+
+
+def test_the_bits_of_bfloat16_are_rounded_as_on_the_cpu():
+    low = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    x = ((np.arange(1 << 16, dtype=np.uint32)[:, None] << 16) | low).view(np.float32)
+    with np.errstate(all="ignore"):
+        wanted = x.astype(la.bfloat16)
+    found = library.bfloat(np, x)
+    nan = np.isnan(x)
+    np.testing.assert_array_equal(found[~nan], wanted.view(np.uint16)[~nan])
+    assert np.isnan(found[nan].view(la.bfloat16)).all()
+    exact = np.arange(1 << 16).astype(np.uint16)
+    assert (library.single(exact).view(np.uint32) >> 16 == exact).all()
 
 
 def test_masks(gpu):

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,15 +29,17 @@ from lazyarray.device import out_of_memory
 from lazyarray.errors import DeviceError, OptionError, fail
 from lazyarray.ops.custom import CustomOp, Typed
 from lazyarray.plan import Task
-from lazyarray.works import Carry, Loops
+from lazyarray.works import Biased, Carry, Loops
 
 from . import (
     driver,
-    images,  # noqa: F401  (these two fill FUNCTIONS)
-    numerics,  # noqa: F401
+    epilogues,
+    numerics,  # noqa: F401  (fills FUNCTIONS)
+    products,
     replay,
 )
 from .arrivals import Arrivals
+from .convolutions import convolution
 from .library import function_of
 from .moves import bound_of
 from .tasks import Added, Call, Checked, Custom, Detour, Into, Launches, Nothing, OutOf, UserSource
@@ -76,6 +78,8 @@ def index_of(address: int) -> int:
 class Gpu:
     """The backend of one GPU."""
 
+    halves = True  # convolutions take 16-bit floats as they are
+
     def __init__(self, index: int) -> None:
         xp = cupy()
         runtime = xp.cuda.runtime
@@ -97,6 +101,9 @@ class Gpu:
         self.shared = 0  # pieces of memory that others see
         self.later: list[Any] = []  # that came back while a graph was captured
         self.kernels: dict[str, driver.Kernels] = {}
+        self.products: products.Blas | None = None
+        self.workspace: Any = None  # of captured convolutions, and its bytes
+        self.cudnn: Any = None
         with xp.cuda.Device(index) as found:
             self.device = found
             self.capability = int(found.compute_capability)
@@ -150,6 +157,7 @@ class Gpu:
             gc.collect()  # arrays in reference cycles
             self.synchronize()
             self.arrivals.clear()
+            self.workspace = None
             replay.forget(self)
             with self.device:
                 self.pool.free_all_blocks()
@@ -184,7 +192,13 @@ class Gpu:
             )
 
     def capture(self, issue: Callable[[], None]) -> Captured | None:
-        """Return what `issue` issues as a CUDA graph; None while other threads issue."""
+        """Return what `issue` issues as a CUDA graph; None while other threads issue.
+
+        Raises
+        ------
+        Uncapturable
+            Where a library does what no graph can have, such as waiting for the stream.
+        """
         held: list[Any] = []
         if not self.turns.begin_alone():
             return None
@@ -194,9 +208,14 @@ class Gpu:
                 self.stream.begin_capture()
                 try:
                     issue()
-                finally:
-                    graph = self.stream.end_capture()
+                except Exception:
+                    with suppress(Exception):  # of what was refused there is no graph
+                        self.stream.end_capture()
+                    raise
+                graph = self.stream.end_capture()
             return Captured(self, graph, held)
+        except Exception as error:
+            raise replay.Uncapturable(f"{self.name}: {error}") from error
         finally:
             self.capturing = None
             self.turns.end_alone()
@@ -358,15 +377,18 @@ class Gpu:
     def launch_of(self, task: Task) -> Any:
         """What issues a task, without its name in the log."""
         work = task.work
+        detour = cache(lambda: Detour(self, task))
         if isinstance(work, Carry):
             return Into(self, work) if work.source == 0 else OutOf(self, work)
+        if isinstance(work, Biased):
+            return epilogues.added(self, task, work)
         if isinstance(work, Loops):
             if not all(work.shape):
                 return Nothing(self)
             with self.device:
                 bound = cuda_kernel(work, self.machine)
             if bound is not None:
-                return Launches(self, bound, cache(lambda: Detour(self, task)))
+                return Launches(self, bound, detour)
         elif isinstance(work.op, CustomOp):
             if work.op.cuda is not None:
                 return Custom(self, work)
@@ -379,11 +401,24 @@ class Gpu:
         else:
             bound = bound_of(work, self.machine)
             if bound is not None:
-                return Launches(self, bound, cache(lambda: Detour(self, task)))
+                return Launches(self, bound, detour)
+            product = products.multiply(self, work, detour) if work.label == "gemm" else None
+            product = product or convolution(self, work, detour)
+            if product is not None:
+                return product
             function = function_of(work)
             if function is not None:
                 return Call(self, work, function)
-        return Detour(self, task)
+        return detour()
+
+    def blas(self) -> products.Blas:
+        """cuBLAS, for the stream."""
+        if self.products is None:
+            with self.device:
+                made = products.Blas(self)  # it asks for memory: no lock is held
+            with self.lock:
+                self.products = self.products or made
+        return self.products
 
     def custom(self, op: CustomOp, call: Typed) -> bool:
         """Compile a user's source for the dtypes of a call."""

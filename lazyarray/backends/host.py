@@ -7,7 +7,28 @@ import ctypes
 import numpy as np
 
 import lazyarray._plan as _plan
-from lazyarray.works import Loops, Whole
+from lazyarray.works import Biased, Loops, Whole
+
+
+def host(work: Loops | Whole | Biased) -> Host | BiasedHost:
+    """The CPU's way to do a task."""
+    return BiasedHost(work) if isinstance(work, Biased) else Host(work)
+
+
+class BiasedHost:
+    """Computes a product, then what is added to it."""
+
+    def __init__(self, work: Biased) -> None:
+        self.work = work
+        self.first, self.then = Host(work.product), Host(work.program)
+
+    def __call__(self, addresses: list[int]) -> None:
+        """Run on operands at these addresses."""
+        a, b, line, out = addresses
+        shape, _, dtype = self.work.product.layouts[-1]
+        product = np.empty(shape, dtype)
+        self.first([a, b, product.ctypes.data])
+        self.then(self.work.added(product.ctypes.data, line, out))
 
 
 class Host:

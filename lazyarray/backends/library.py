@@ -7,18 +7,19 @@ that writes in place gets no first input. None adds floats in an order that chan
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from lazyarray import _order
+from lazyarray.dtypes import BFLOAT16
 from lazyarray.works import Whole
 
 Function = Callable[..., None]
 FUNCTIONS: dict[str, Function] = {}
 KINDS: dict[str, str] = {}  # of the dtypes that a function takes
 SUITS: dict[str, Callable[..., bool]] = {}  # what else it asks of a call's attributes
+MOVES = {"take_masked", "put_masked"}  # ops that only move elements
 
 
 def library(
@@ -37,13 +38,47 @@ def library(
 
 
 def function_of(work: Whole) -> Function | None:
-    """The function for an op on its operands; None where the library has none."""
+    """The function for an op on its operands; None where the library has none.
+
+    It takes bfloat16, of which the library knows nothing, as unsigned integers.
+    """
     name = work.label
-    if name not in FUNCTIONS or any(d.kind not in KINDS[name] for _, _, d in work.layouts):
+    dtypes = [dtype for _, _, dtype in work.layouts]
+    kinds = ["f" if dtype == BFLOAT16 else dtype.kind for dtype in dtypes]
+    if name not in FUNCTIONS or any(kind not in KINDS[name] for kind in kinds):
         return None
     if name in SUITS and not SUITS[name](work):
         return None
-    return FUNCTIONS[name]
+    function = FUNCTIONS[name]
+    if BFLOAT16 not in dtypes or name in MOVES:
+        return function
+    return in_single(function, [dtype == BFLOAT16 for dtype in dtypes])
+
+
+def in_single(function: Function, halves: list[bool]) -> Function:
+    """A function on float32, for operands of which some are bfloat16; it is rounded once."""
+
+    def rounding(xp: Any, *arrays: Any, out: Any, **attributes: Any) -> None:
+        pairs = zip(arrays, halves[: len(arrays)], strict=True)
+        given = [single(x) if half else x for x, half in pairs]
+        wide = xp.empty(out.shape, np.float32) if halves[-1] else out
+        function(xp, *given, out=wide, **attributes)
+        if halves[-1]:
+            out[...] = bfloat(xp, wide)
+
+    return rounding
+
+
+def single(bits: Any) -> Any:
+    """The float32 of a bfloat16's bits."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def bfloat(xp: Any, x: Any) -> Any:
+    """The bits of the bfloat16 that is nearest to a float32, to even where two are."""
+    bits = x.view(np.uint32)
+    near = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    return xp.where(x != x, (bits >> 16) | 0x40, near).astype(np.uint16)
 
 
 @library("gemm")
@@ -62,46 +97,6 @@ def _(xp: Any, x: Any, out: Any, axis: int) -> None:
 @library("cumprod")
 def _(xp: Any, x: Any, out: Any, axis: int) -> None:
     xp.cumprod(x, axis=axis, dtype=out.dtype, out=out)
-
-
-# ---- reductions that have no kernel of our own: exact, so their order is free
-
-
-def lines(x: Any, start: int, stop: int) -> Any:
-    """An array with the axes to be reduced as its second of three."""
-    shape = x.shape
-    return x.reshape(prod(shape[:start]), prod(shape[start:stop]), prod(shape[stop:]))
-
-
-def reduced(name: str, kinds: str) -> None:
-    """Register a reduction by the name that it has in the library, too."""
-
-    @library(name, kinds)
-    def _(xp: Any, x: Any, out: Any, start: int, stop: int) -> None:
-        found = getattr(xp, name)(lines(x, start, stop), axis=1)
-        out[...] = found.reshape(out.shape)
-
-
-for each in ("max", "min", "argmax", "argmin"):
-    reduced(each, "biuf")
-for each in ("any", "all"):
-    reduced(each, "biufc")
-
-
-def without_nan(name: str, filler: float) -> None:
-    """Register an extreme that leaves NaN out, but where there is nothing else."""
-
-    @library(name, "f")
-    def _(xp: Any, x: Any, out: Any, start: int, stop: int) -> None:
-        x = lines(x, start, stop)
-        missing = x != x
-        found = getattr(xp, name.removeprefix("nan"))(xp.where(missing, filler, x), axis=1)
-        found = xp.where(xp.all(missing, axis=1), xp.full((), np.nan, x.dtype), found)
-        out[...] = found.reshape(out.shape)
-
-
-without_nan("nanmax", -np.inf)
-without_nan("nanmin", np.inf)
 
 
 # ---- order

@@ -1,4 +1,4 @@
-"""Ops on whole arrays for which a GPU has kernels of our own: rows by index, scans."""
+"""Ops on whole arrays for which a GPU has kernels of our own: rows by index, scans, sums, pools."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from math import prod
 
 from lazyarray._ir import c_strides
 from lazyarray.codegen import emit_cuda_moves as moves
+from lazyarray.codegen.cuda import reduction
 from lazyarray.codegen.emit_cuda_source import Bound, Machine
+from lazyarray.dtypes import HALVES
 from lazyarray.works import Whole
+
+from .images import pooled
 
 LINES = 4096  # of a scan, from which a thread for each is enough
 
@@ -31,6 +35,11 @@ def bound_of(work: Whole, machine: Machine) -> Bound | None:
     if name in ("cumsum", "cumprod"):
         axis = work.attributes["axis"]
         outer, inner = prod(out[:axis]), prod(out[axis + 1 :])
-        if outer * inner >= LINES:
+        if outer * inner >= LINES or kind in HALVES:  # these are rounded at every step
             return moves.scan(name[3:], kinds[0].name, kind.name, outer, out[axis], inner, machine)
-    return None
+    reduces = getattr(work.op, "reduces", None)
+    if reduces is not None:
+        x, start, stop = shapes[0], work.attributes["start"], work.attributes["stop"]
+        fold = prod(x[:start]), prod(x[start:stop]), prod(x[stop:])
+        return reduction(reduces, kinds[0].name, kind.name, *fold, machine)
+    return pooled(work, machine)

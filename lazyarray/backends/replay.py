@@ -23,6 +23,10 @@ captured = launched = 0
 every: weakref.WeakSet[Replay] = weakref.WeakSet()
 
 
+class Uncapturable(Exception):
+    """Some task of a plan cannot be in a graph."""
+
+
 class Replay:
     """What issues all tasks of a plan on one device."""
 
@@ -32,13 +36,14 @@ class Replay:
         self.met: OrderedDict[tuple[int, ...], Any] = OrderedDict()  # None: once, not captured
         self.block: Any = None  # memory of the numbers
         self.numbers = b""  # that it holds
+        self.capturable = True
         every.add(self)
 
     def __call__(self, args: list[list[Any]]) -> None:
         """Issue the tasks: each one's addresses, or the bytes of its numbers."""
         global captured, launched
         key = tuple([a for own in args for a in own if not isinstance(a, bytes)])
-        if key not in self.met or not GRAPHS:
+        if key not in self.met or not GRAPHS or not self.capturable:
             self.meet(key)
             self.issue(args)
             return
@@ -47,7 +52,10 @@ class Replay:
         graph = self.met.get(key)
         if graph is None:
             self.forget()
-            graph = self.met[key] = self.backend.capture(lambda: self.issue(placed))
+            try:
+                graph = self.met[key] = self.backend.capture(lambda: self.issue(placed))
+            except Uncapturable:
+                self.capturable = False
             if graph is None:
                 self.issue(placed)
                 return

@@ -28,7 +28,7 @@ from lazyarray.plan import Task
 from lazyarray.works import Carry
 
 from . import replay
-from .host import Host
+from .host import host
 
 KIND = "simulated"
 FAR = 1 << 60  # added to addresses: no memory of the CPU's lies there
@@ -397,7 +397,7 @@ class Computation:
 
     def __init__(self, owner: SimulatedDevice, task: Task) -> None:
         self.owner = owner
-        self.host = Host(task.work)
+        self.host = host(task.work)
         self.name = task.label
         self.lane = owner.lane
         # What can fail on data is looked at before what follows may begin.

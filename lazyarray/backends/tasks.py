@@ -16,6 +16,7 @@ import numpy as np
 from lazyarray import device
 from lazyarray._ir import c_strides
 from lazyarray.codegen.emit_cuda_moves import add_rows, flat_index
+from lazyarray.dtypes import BFLOAT16
 from lazyarray.errors import ArrayIndexError, DeviceError, FallbackWarning, fail
 from lazyarray.ops.custom import CustomOp, Typed
 from lazyarray.ops.host import packing
@@ -27,6 +28,7 @@ from .host import Host
 
 STAGED = 1 << 20  # bytes up to which who records carries them over
 ASIDE = 1 << 16  # bytes from which a copy to the GPU overlaps what is computed there
+BITS = np.dtype(np.uint16)  # of bfloat16, which CuPy need not know
 
 
 class Issue:
@@ -158,6 +160,10 @@ class Call(Issue):
         self.work = work
         self.function = function
         self.waits = work.op.fallible
+        self.layouts = [
+            (shape, strides, BITS if dtype == BFLOAT16 else dtype)
+            for shape, strides, dtype in work.layouts
+        ]
 
     def issue(self, args: list[Any]) -> None:
         """Call it."""
@@ -165,7 +171,7 @@ class Call(Issue):
         xp = owner.xp
         *arrays, out = [
             array_at(xp, owner.index, address, *layout)
-            for address, layout in zip(self.addresses(args), self.work.layouts, strict=True)
+            for address, layout in zip(self.addresses(args), self.layouts, strict=True)
         ]
         with owner.allocations():
             self.function(xp, *arrays, out=out, **self.work.attributes)
@@ -246,9 +252,12 @@ class Detour(Issue):
         work = task.work
         if isinstance(work, Whole):
             self.extents = [extent_of(shape, strides, d) for shape, strides, d in work.layouts]
+            self.written = [len(self.extents) - 1]
         else:
             both = [e[1:] for e in work.inputs if e[2] is not None], [e[1:] for e in work.outputs]
-            entries = [both[which][index] for which, index in work.kernel_arguments()]
+            order = work.kernel_arguments()
+            self.written = [place for place, (which, _) in enumerate(order) if which == 1]
+            entries = [both[which][index] for which, index in order]
             self.extents = [
                 extent_of(shape, strides, np.dtype((np.void, size)))
                 for shape, strides, size in entries
@@ -281,13 +290,14 @@ class Detour(Issue):
             addresses.append(room.ctypes.data - low)
         stream.synchronize()
         self.host(addresses)
-        low, nbytes = self.extents[-1]
-        if nbytes:
-            runtime.memcpyAsync(
-                *(args[-1] + low, rooms[-1].ctypes.data, nbytes),
-                *(runtime.memcpyHostToDevice, stream.ptr),
-            )
-            stream.synchronize()
+        for place in self.written:
+            low, nbytes = self.extents[place]
+            if nbytes:
+                runtime.memcpyAsync(
+                    *(args[place] + low, rooms[place].ctypes.data, nbytes),
+                    *(runtime.memcpyHostToDevice, stream.ptr),
+                )
+        stream.synchronize()
 
 
 def extent_of(shape: Any, strides: Any, dtype: Any) -> tuple[int, int]:

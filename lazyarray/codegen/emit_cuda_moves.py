@@ -37,14 +37,25 @@ WORDS = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t", 16: "Bytes16
 
 
 class Mover:
-    """The text of one kernel and the struct of its parameter: addresses, numbers, divisors."""
+    """The text of one kernel and the struct of its parameter: addresses, numbers, and what else."""
 
-    def __init__(self, title: str, key: tuple[object, ...], arguments: int, numbers: int) -> None:
+    def __init__(
+        self,
+        title: str,
+        key: tuple[object, ...],
+        arguments: int,
+        numbers: int,
+        more: str = "",
+        header: str = HEADER,
+    ) -> None:
         digest = sha256(repr(key).encode()).hexdigest()[:12]
         self.name = f"la_{title}_{digest}"
+        self.header = header
         self.text = Text()
-        fields = f"char* at[{arguments}]; la::int64_t n[{numbers}];"
-        self.text.add(f"struct {self.name}_parameters {{ {fields} }};")
+        fields = f"char* at[{arguments}];"
+        if numbers:
+            fields += f" la::int64_t n[{numbers}];"
+        self.text.add(f"struct {self.name}_parameters {{ {fields}{more} }};")
 
     def open(self, threads: int = THREADS) -> Text:
         """Begin the kernel."""
@@ -58,7 +69,7 @@ class Mover:
     def kernel(self, *functions: object) -> Kernel:
         """The kernel."""
         self.text.close()
-        return Kernel(self.name, str(self.text), functions, ("cuda_numbers.hpp", HEADER))  # type: ignore[arg-type]
+        return Kernel(self.name, str(self.text), functions, ("cuda_numbers.hpp", self.header))  # type: ignore[arg-type]
 
 
 EACH = (
@@ -238,24 +249,35 @@ def aligned(text: Text, operands: Sequence[int], wide: int) -> None:
     text.add(f"const bool aligned = ({places}) % {wide} == 0;")
 
 
+def by_rows(
+    text: Text, operands: Sequence[int], widths: tuple[int, int], row: str, count: str, body: str
+) -> None:
+    """A loop over the words of `count` rows of so many bytes: wide ones where all lies aligned.
+
+    The body is told `e`, the word, `line`, its row, and `k`, its place there.
+    """
+    wide, narrow = widths
+    if wide > narrow:
+        aligned(text, operands, wide)
+    for width in sorted({wide, narrow}, reverse=True):
+        text.open("" if wide == narrow else "if (aligned)" if width == wide else "if (!aligned)")
+        text.add(f"typedef {word(width)} Word;", f"const int64_t row = {row} / {width};")
+        text.open(EACH.format(count=f"{count} * row"))
+        text.add("const int64_t line = e / row, k = e - line * row;")
+        text.add(*body.splitlines())
+        text.close()
+        text.close()
+
+
 @lru_cache(64)
 def take_source(wide: int, narrow: int) -> CudaSource:
     """The source of `take_axis`."""
     mover = Mover("take_axis", ("take_axis", wide, narrow), 3, 4)
     text = mover.open()
     text.add("const int64_t* index = (const int64_t*)p.at[1];")
-    aligned(text, (0, 2), wide)
-    for condition, width in (("aligned", wide), ("!aligned", narrow)):
-        if condition == "!aligned" and width == wide:
-            continue
-        text.open("" if wide == narrow else f"if ({condition})")
-        text.add(f"typedef {word(width)} Word;", f"const int64_t row = p.n[3] / {width};")
-        text.add("const Word* x = (const Word*)p.at[0];", "Word* out = (Word*)p.at[2];")
-        text.open(EACH.format(count="p.n[0] * row"))
-        text.add("const int64_t line = e / row, o = line / p.n[1], j = line - o * p.n[1];")
-        text.add("out[e] = x[(o * p.n[2] + index[j]) * row + (e - line * row)];")
-        text.close()
-        text.close()
+    body = """const int64_t o = line / p.n[1], from = o * p.n[2] + index[line - o * p.n[1]];
+((Word*)p.at[2])[e] = ((const Word*)p.at[0])[from * row + k];"""
+    by_rows(text, (0, 2), (wide, narrow), "p.n[3]", "p.n[0]", body)
     return one(mover.kernel())
 
 
@@ -295,18 +317,9 @@ def put_source(wide: int, narrow: int) -> CudaSource:
     text = mover.open()
     text.add("const int64_t* index = (const int64_t*)p.at[0];")
     text.add("const int* winner = (const int*)p.at[3];")
-    aligned(text, (1, 2), wide)
-    for condition, width in (("aligned", wide), ("!aligned", narrow)):
-        if condition == "!aligned" and width == wide:
-            continue
-        text.open("" if wide == narrow else f"if ({condition})")
-        text.add(f"typedef {word(width)} Word;", f"const int64_t row = p.n[1] / {width};")
-        text.add("const Word* values = (const Word*)p.at[1];", "Word* out = (Word*)p.at[2];")
-        text.open(EACH.format(count="p.n[0] * row"))
-        text.add("const int64_t j = e / row, i = index[j];")
-        text.add("if (winner[i] == (int)j) out[i * row + (e - j * row)] = values[e];")
-        text.close()
-        text.close()
+    body = """const int64_t to = index[line];
+if (winner[to] == (int)line) ((Word*)p.at[2])[to * row + k] = ((const Word*)p.at[1])[e];"""
+    by_rows(text, (1, 2), (wide, narrow), "p.n[1]", "p.n[0]", body)
     kernels.append(mover.kernel())
     return CudaSource(kernels[-1].name, source(kernels), tuple(kernels))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import lazyarray._blas as _blas
 from lazyarray import _ir
 from lazyarray._ir import Node, c_strides, view
+from lazyarray.device import backend_of
 from lazyarray.dtypes import is_float
 from lazyarray.errors import DTypeError, OptionError, ShapeError, fail, require
 
@@ -21,6 +22,7 @@ from .shaping import Shape, reshape, squeeze
 from .statistics import mean
 
 Pair = tuple[int, int]
+SINGLE = np.dtype(np.float32)
 
 
 def pair(value: Any, op: str, name: str, least: int) -> Pair:
@@ -73,15 +75,50 @@ def window_extents(
 
 
 def check_computed(op: str, a: Node, b: Node) -> None:
-    """Raise unless both have the dtype that kernels are made for."""
-    good = a.dtype is b.dtype and a.dtype.kind == "f" and a.dtype.itemsize > 2
-    if not good:
-        fail(DTypeError, op, f"needs float32 or float64, got {a.dtype} and {b.dtype}")
+    """Raise unless both have one floating dtype."""
+    if a.dtype is not b.dtype or not is_float(a.dtype):
+        fail(DTypeError, op, f"needs one floating dtype, got {a.dtype} and {b.dtype}")
 
 
 def as_computed(x: Node) -> Node:
-    """Halves compute in float32."""
-    return _ir.cast(x, np.dtype(np.float32)) if x.dtype.itemsize == 2 else x
+    """Halves compute in float32: here where the device's kernels do not see to that."""
+    if x.dtype.itemsize > 2 or (x.device and getattr(backend_of(x.device), "halves", False)):
+        return x
+    return _ir.cast(x, SINGLE)
+
+
+def widened(factory: Any) -> Any:
+    """What runs a convolution's kernel on halves widened to float32, and rounds the result once."""
+
+    def run(xp: Any, a: Any, b: Any, out: Any, **options: Any) -> None:
+        kinds = [Like(each.shape, SINGLE) for each in (a, b, out)]
+        wide = np.empty(out.shape, SINGLE)
+        kernel = factory(kinds[:2], kinds[2], None, **options)
+        kernel.call(np.ascontiguousarray(a, SINGLE), np.ascontiguousarray(b, SINGLE), wide)
+        out[...] = wide
+
+    return run
+
+
+class Like(NamedTuple):
+    """The shape and dtype of an operand."""
+
+    shape: Shape
+    dtype: np.dtype
+
+
+def computed_by(op: Any) -> Any:
+    """Set what makes a convolution's kernel; halves get it by a Python task."""
+
+    def define(factory: Any) -> Any:
+        @op.native
+        def _(inputs: Any, out: Any, layouts: Any, **options: Any) -> Any:
+            return None if out.dtype.itemsize == 2 else factory(inputs, out, layouts, **options)
+
+        op.kernel(widened(factory))
+        return factory
+
+    return define
 
 
 @arrayop()
@@ -90,7 +127,7 @@ def correlate2d(x: Node, kernel: Node, stride: Pair, pad: Pair, dilation: Pair, 
 
     Parameters
     ----------
-    x : array, shape (batch, height, width, channels), float32 or float64
+    x : array, shape (batch, height, width, channels), floating
     kernel : array, shape (kh, kw, channels // groups, out_channels), same dtype
     stride, pad, dilation : (int, int)
     groups : int
@@ -105,7 +142,7 @@ def correlate2d(x: Node, kernel: Node, stride: Pair, pad: Pair, dilation: Pair, 
     return (x, kernel), (x.shape[0], oh, ow, kernel.shape[3]), x.dtype, attrs
 
 
-@correlate2d.native
+@computed_by(correlate2d)
 def _(inputs: Any, out: Any, layouts: Any, **options: Any) -> Any:
     x, kernel = inputs
     return _blas.conv2d(out.dtype, x.shape, kernel.shape, **options)
@@ -144,7 +181,7 @@ def conv2d_data_grad(
     return (g, kernel), shape, g.dtype, attrs
 
 
-@conv2d_data_grad.native
+@computed_by(conv2d_data_grad)
 def _(inputs: Any, out: Any, layouts: Any, **options: Any) -> Any:
     return _blas.conv2d_data_grad(out.dtype, out.shape, inputs[1].shape, **options)
 
@@ -182,7 +219,7 @@ def conv2d_weight_grad(
     return (x, g), shape, g.dtype, attrs
 
 
-@conv2d_weight_grad.native
+@computed_by(conv2d_weight_grad)
 def _(inputs: Any, out: Any, layouts: Any, **options: Any) -> Any:
     return _blas.conv2d_weight_grad(out.dtype, inputs[0].shape, out.shape, **options)
 
