@@ -47,6 +47,8 @@ MODULES = [
     "_draw",
     "_blas",
     "_lapack",
+    "_spectra",
+    "_fft",
     "_bundle",
     "_fused",
     "_rolling",

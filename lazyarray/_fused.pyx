@@ -13,7 +13,7 @@ from libcpp.vector cimport vector
 
 from lazyarray import _loops
 
-from lazyarray._loops cimport Loop, LoopFn, Made, NativeKernel, wrap
+from lazyarray._loops cimport Loop, LoopFn, Made, wrap
 
 include "native/specs.pxi"
 

@@ -107,7 +107,9 @@ LOOP_NS = {
     "cbrt": 8.0, "hypot": 4.0, "logaddexp": 10.0, "gamma": 30.0, "gammaln": 20.0, "philox_uniform": 2.0,
     "philox_normal": 5.0, "philox_bits": 1.5,
 }
-BYTES_PER_NS = 10.0
+BYTES_PER_NS = 28.0     # in and out of the last-level cache
+# What NumPy answers for integers without a look at them.
+CERTAIN = {"isnan", "isinf", "isfinite"}
 # NumPy's loops that leave the thread's floating-point flags to what the arithmetic does,
 ARITHMETIC = {"add", "subtract", "multiply", "divide"}
 # and those whose flags mean nothing.
@@ -411,12 +413,14 @@ def elementwise(shape, inputs, outputs, registers, steps, label=""):
     cdef Made made = make_elementwise(c_shape, c_inputs, c_outputs, c_registers, c_steps)
     cdef int n_args = len(outputs)
     cdef double per_element = 0
-    for _, strides, itemsize in inputs:
+    asked = [(loop, ins) for loop, ins, _ in steps if loop.name not in CERTAIN or loop.dtypes[0].kind not in "biu"]
+    read = {reg for _, ins in asked for reg in ins} if steps else {entry[0] for entry in inputs}
+    for reg, strides, itemsize in inputs:
         n_args += strides is not None
-        per_element += itemsize / BYTES_PER_NS if strides is not None and any(strides) else 0
+        per_element += itemsize / BYTES_PER_NS if reg in read and strides is not None and any(strides) else 0
     per_element += sum(itemsize for _, _, itemsize in outputs) / BYTES_PER_NS
     # A loop that stands for several is named by all of them.
-    per_element += sum(LOOP_NS.get(name, STEP_NS) for loop, _, _ in steps for name in loop.name.split("+"))
+    per_element += sum(LOOP_NS.get(name, STEP_NS) for loop, _ in asked for name in loop.name.split("+"))
     label = label or "+".join(loop.name for loop, _, _ in steps) or "copy"
     return wrap(made, label, n_args, made.extent * per_element, None, [loop for loop, _, _ in steps])
 

@@ -5,6 +5,7 @@
 # Memory: `params` is a C++ object owned by a capsule.
 # Without the GIL: run and finish. No Python object is touched there, no lock is taken. NumPy's sort functions are taken
 # from its dtypes when this module is imported; those of numbers need no interpreter.
+from libc.math cimport log2
 from libc.stdint cimport uintptr_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
@@ -25,13 +26,23 @@ cdef extern from *:
     """
     void* numpy_sort_of(cnp.dtype descr)
 
-cdef extern from "sort.hpp" namespace "la" nogil:
+cdef extern from "buckets.hpp" namespace "la" nogil:
     ctypedef int (*SortFn)(void* start, Py_ssize_t n, void* array) noexcept nogil
     SortFn* numpy_sorts
     const int kSortStages
     cbool sorts_in_buckets(int type, Py_ssize_t outer, Py_ssize_t n)
     Made make_sort_rows(cbool indices, int type, Py_ssize_t outer, Py_ssize_t n) except +
-    Made make_sort_stage(int stage, cbool indices, int type, Py_ssize_t outer, Py_ssize_t n) except +
+    Made make_sort_stage(int stage, cbool indices, int type, Py_ssize_t outer, Py_ssize_t n, int workers) except +
+
+cdef extern from "shorts.hpp" namespace "la" nogil:
+    const int kShortStages
+    cbool sorts_by_counts(int type, Py_ssize_t outer, Py_ssize_t n)
+    Made make_short_stage(int stage, int type, Py_ssize_t outer, Py_ssize_t n) except +
+
+cdef extern from "tally.hpp" namespace "la" nogil:
+    const Py_ssize_t kMostValues
+    const int kDistinctStages
+    Made make_distinct(int stage, int type, Py_ssize_t n) except +
 
 cdef extern from "count.hpp" namespace "la" nogil:
     const int kOutsideBins
@@ -57,6 +68,7 @@ cdef extern from "deal.hpp" namespace "la" nogil:
     Made make_deal_add(int stage, int type, Py_ssize_t n, Py_ssize_t m) except +
 
 MASK_CHUNK = kMaskChunk
+MOST_VALUES = kMostValues
 
 cdef dict NUMBERS = {dtype: number for number, dtype in enumerate(_loops.DTYPES)}
 
@@ -92,14 +104,17 @@ def run_stages(list stages, *arrays, pieces=None, seed=0):
             raise error(message)
 
 
-def sort(dtype, Py_ssize_t outer, Py_ssize_t n, bint alone=False):
+def sort(dtype, Py_ssize_t outer, Py_ssize_t n, int workers=2):
     """A stable sort along the last axis, NaN last: its stages. Operands: x (outer, n), out (outer, n).
 
-    Buckets are for several workers: one `alone` sorts a row by itself in three quarters of their time.
+    A few workers divide a row into fewer buckets, and one alone sorts it as a whole, which is quicker for it.
     """
-    if alone:
-        return [wrap(make_sort_rows(False, number_of(dtype), outer, n), "sort", 2, <double>outer * n * 10.0)]
-    return sort_stages("sort", False, number_of(dtype), outer, n, 5.0)
+    cdef int type = number_of(dtype)
+    cdef double elements = <double>outer * n
+    if sorts_by_counts(type, outer, n):
+        costs = (elements, 65536.0 * outer, elements * MOVE)
+        return [wrap(make_short_stage(stage, type, outer, n), "sort", 2, costs[stage]) for stage in range(kShortStages)]
+    return sort_stages("sort", False, type, outer, n, 5.0, workers)
 
 
 def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
@@ -107,19 +122,23 @@ def argsort(dtype, Py_ssize_t outer, Py_ssize_t n):
 
     Operands: x (outer, n), out int64 (outer, n).
     """
-    return sort_stages("argsort", True, number_of(dtype), outer, n, 8.0)
+    return sort_stages("argsort", True, number_of(dtype), outer, n, 8.0, 0)
 
 
-# Nanoseconds per element of the stages that divide a long row: classify, scatter.
-cdef double CLASSIFY = 3.0, SCATTER = 3.0
+# Nanoseconds per element of the stages that divide a long row: try, classify, scatter.
+cdef double TRY = 1.0, CLASSIFY = 3.0, SCATTER = 3.0
+# Nanoseconds of a short row, and of each element at each level of its sort.
+cdef double ROW = 15.0, LEVEL = 0.4
+cdef frozenset COMPLEX = frozenset([NUMBERS[np.dtype("complex64")], NUMBERS[np.dtype("complex128")]])
 
 
-cdef list sort_stages(str label, bint indices, int type, Py_ssize_t outer, Py_ssize_t n, double cost):
+cdef list sort_stages(str label, bint indices, int type, Py_ssize_t outer, Py_ssize_t n, double cost, int workers):
     cdef double elements = <double>outer * n
     if not sorts_in_buckets(type, outer, n):
-        return [wrap(make_sort_rows(indices, type, outer, n), label, 2, elements * 2 * cost)]
-    costs = (0.0, elements * CLASSIFY, elements * SCATTER, elements * cost)
-    return [wrap(make_sort_stage(stage, indices, type, outer, n), label, 2, costs[stage])
+        each = ROW + LEVEL * n * log2(n + 1) * (6 if type in COMPLEX else 2 if indices else 1)
+        return [wrap(make_sort_rows(indices, type, outer, n), label, 2, outer * each)]
+    costs = (0.0, elements * TRY, elements * CLASSIFY, elements * SCATTER, elements * cost)
+    return [wrap(make_sort_stage(stage, indices, type, outer, n, workers), label, 2, costs[stage])
             for stage in range(kSortStages)]
 
 
@@ -188,6 +207,15 @@ def mask_index(Py_ssize_t n):
 def run_flags(dtype, Py_ssize_t n):
     """Whether an element of a sorted row differs from the one before. Operands: x (n), out bool (n)."""
     return wrap(make_run_flags(number_of(dtype), n), "run_flags", 2, n * COUNT)
+
+
+def tally(dtype, Py_ssize_t n):
+    """The distinct values of a row where they are few: its stages.
+
+    Operands: x (n), real, not empty; out int64 (3, MOST_VALUES + 1): how many, or -1 for many, and the bits of each; from the
+    second column on, how often each is there, and where first.
+    """
+    return [wrap(make_distinct(stage, number_of(dtype), n), "tally", 2, stage * n * COUNT) for stage in range(kDistinctStages)]
 
 
 def take_axis(Py_ssize_t outer, Py_ssize_t n, Py_ssize_t m, Py_ssize_t row_bytes):

@@ -126,6 +126,14 @@ include "native/record_order.pxi"
 include "native/record_views.pxi"
 
 
+cdef object number(Handle a):
+    """The value of one element, to be made a number: a complex scalar gives its real part and warns, an array refuses."""
+    cdef object found = peek(a)
+    if a.is_scalar and cnp.PyArray_ISCOMPLEX(<cnp.ndarray>found):
+        return found[()]
+    return found
+
+
 @cython.no_gc
 cdef class ArrayBase(Handle):
     """The recorded part of an array; `lazyarray.array` adds NumPy's protocols."""
@@ -288,10 +296,10 @@ cdef class ArrayBase(Handle):
         return bool(peek(self))
 
     def __int__(self):
-        return int(peek(self))
+        return int(number(self))
 
     def __float__(self):
-        return float(peek(self))
+        return float(number(self))
 
     def __complex__(self):
         return complex(peek(self))

@@ -17,7 +17,17 @@ from lazyarray.errors import OptionError, ShapeError, fail, require
 from lazyarray.ops.define import normalize_axis
 
 from .array import Array, asarray
-from .functions import broadcast_to, expand_dims, flip, full, moveaxis, ones, where, zeros
+from .functions import (
+    broadcast_to,
+    empty_like,
+    expand_dims,
+    flip,
+    full,
+    moveaxis,
+    ones,
+    where,
+    zeros,
+)
 from .hosted import observe, unmarked
 from .lift import LIFTED, RECALLS, stored, warned
 from .observers import peek
@@ -524,7 +534,11 @@ def resize(a: Any, new_shape: Any) -> Array:
         return zeros(shape, a.dtype)
     if size <= a.size:
         return a[:size].copy().reshape(shape)
-    return LIFTED["tile"](a, -(-size // a.size))[:size].copy().reshape(shape)
+    found, whole = empty_like(a, shape=size), size // a.size
+    found[: whole * a.size].reshape(whole, a.size)[...] = a
+    if rest := size % a.size:
+        found[size - rest :] = a[:rest]
+    return found.reshape(shape)
 
 
 def diagflat(v: Any, k: int = 0) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 from lazyarray.errors import OptionError, fail, require
 from lazyarray.ops import fft as ops
 
-from .array import Array, asarray
+from . import functions
+from .array import Array
 from .device import as_device
 from .hosted import published
 from .lift import LIFTED, as_argument, as_result, bind, stored
@@ -34,9 +35,8 @@ def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
         result = as_result(function(as_argument("Node", first), *rest, **bound.kwargs))
         return result if out is None else stored(out, result, function.__name__)
 
-    runs = "own" if function.__name__.endswith("shift") else "task"
     theirs = getattr(np.fft, function.__name__)
-    return published(transform, theirs, function.__doc__ or "", runs)
+    return published(transform, theirs, function.__doc__ or "")
 
 
 globals().update({name: lifted(getattr(ops, name)) for name in TRANSFORMS})
@@ -45,13 +45,23 @@ globals().update({name: lifted(getattr(ops, name)) for name in TRANSFORMS})
 def fftfreq(n: int, d: float = 1.0, device: Any = None, dtype: Any = None) -> Array:
     """Return the frequencies of the elements of a transform; as `numpy.fft.fftfreq`."""
     as_device(device)
-    return in_dtype(np.fft.fftfreq(count(n, "fftfreq"), float(d)), dtype)
+    n, step = steps(n, d, "fftfreq")
+    require(n >= 0, OptionError, "fftfreq", "negative dimensions are not allowed")
+    halves = [functions.arange((n + 1) // 2) * step, functions.arange(-(n // 2), 0) * step]
+    return in_dtype(LIFTED["concatenate"](halves), dtype)
 
 
 def rfftfreq(n: int, d: float = 1.0, device: Any = None, dtype: Any = None) -> Array:
     """Return the frequencies of a transform of real data; as `numpy.fft.rfftfreq`."""
     as_device(device)
-    return in_dtype(np.fft.rfftfreq(count(n, "rfftfreq"), float(d)), dtype)
+    n, step = steps(n, d, "rfftfreq")
+    return in_dtype(functions.arange(n // 2 + 1) * step, dtype)
+
+
+def steps(n: Any, d: float, op: str) -> tuple[int, float]:
+    """The number of elements of a transform, and the distance of their frequencies."""
+    n = count(n, op)
+    return n, 1.0 / (n * float(d))
 
 
 def count(n: Any, op: str) -> int:
@@ -62,12 +72,13 @@ def count(n: Any, op: str) -> int:
         fail(OptionError, op, f"n should be an integer, got {n!r}")
 
 
-def in_dtype(values: np.ndarray, dtype: Any) -> Array:
-    """Frequencies as an array, of a real floating dtype."""
-    if dtype is not None:
-        real = np.dtype(dtype).kind == "f"
-        require(real, OptionError, "fftfreq", f"dtype {dtype} is not real floating")
-    return asarray(values, dtype)
+def in_dtype(values: Any, dtype: Any) -> Array:
+    """Frequencies in a real floating dtype."""
+    if dtype is None:
+        return values
+    real = np.dtype(dtype).kind == "f"
+    require(real, OptionError, "fftfreq", f"dtype {dtype} is not real floating")
+    return values.astype(dtype)
 
 
 for _name in __all__:

@@ -14,7 +14,7 @@ from lazyarray.errors import OptionError, fail
 from lazyarray.ops.define import normalize_axis
 
 from .array import Array, array, asarray
-from .functions import as_shape, moveaxis, zeros_like
+from .functions import arange, as_shape, broadcast_to, moveaxis, zeros_like
 from .hosted import observe
 from .lift import LIFTED
 from .observers import nonzero
@@ -85,7 +85,16 @@ def constants(found: Any) -> Any:
 def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:
     """Return the indices of a grid; as `numpy.indices`."""
     shape: Any = as_shape(dimensions, "indices")
-    return constants(np.indices(shape, canonical(dtype), sparse))  # type: ignore[call-overload]
+    wanted = canonical(dtype)
+    if wanted.kind not in "iuf" or not shape:
+        return constants(np.indices(shape, wanted, sparse))  # type: ignore[call-overload]
+    rows = [
+        arange(n, dtype=wanted).reshape([1] * i + [n] + [1] * (len(shape) - i - 1))
+        for i, n in enumerate(shape)
+    ]
+    if sparse:
+        return tuple(rows)
+    return LIFTED["stack"]([broadcast_to(row, shape) for row in rows])
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Array:

@@ -27,6 +27,7 @@ from lazyarray.ops import (  # noqa: F401
     indexing,
     joining,
     linalg,
+    matrices,
     missing,
     nn,
     reduction,
@@ -48,6 +49,7 @@ POINTWISE = {
     "angle", "clip", "elu", "gelu", "isclose", "leaky_relu", "nan_to_num", "relu", "round",
     "sigmoid", "silu", "softplus", "softsign",
 }  # fmt: skip
+ARRAY_LIKE = (ArrayBase, np.ndarray, list, tuple)
 PLAIN = {bool, int, float, complex, str, type, type(None)}  # what is structure as it is
 # Reductions write to an `out` of any dtype.
 CASTING = {
@@ -67,8 +69,9 @@ WARNING = {
 # Rules that look at types and arguments only, and record the same for the same.
 RECALLED = {
     "all", "any", "append", "argmax", "argmin", "argsort", "clip", "column_stack", "concatenate",
-    "cross", "cumprod", "cumsum", "diff", "dot", "dstack", "einsum", "hstack", "inner", "isclose",
-    "kron", "logsumexp", "log_softmax", "matmul", "max", "mean", "min", "nan_to_num", "norm",
+    "count_nonzero", "cross", "cumprod", "cumsum", "diff", "dot", "dstack", "einsum", "hstack",
+    "inner", "isclose", "kron", "logsumexp", "log_softmax", "matmul", "max", "mean", "min",
+    "nan_to_num", "nanmax", "nanmin", "norm",
     "outer", "pad", "prod", "ptp", "relu", "repeat", "roll", "round", "sigmoid", "softmax",
     "softplus", "sort", "stack", "std", "sum", "take", "tensordot", "tile", "trace", "tril", "triu",
     "var", "vdot", "vecdot", "vstack",
@@ -103,22 +106,25 @@ def lifted_pointwise(op: Any) -> Callable[..., Any]:
     """Composites that keep NumPy's K order."""
     signature = inspect.signature(op)
     kinds = {name: str(p.annotation) for name, p in signature.parameters.items()}
+    needed = sum(p.default is inspect.Parameter.empty for p in signature.parameters.values())
     name, bare = op.__name__, op
     if name in WARNING:
         op = warning(op)
 
     def function(*args: Any, out: Array | None = None, **options: Any) -> Any:
-        bound = bind(name, signature, args, options)
+        if not options and needed <= len(args) <= len(kinds):  # inspect is slow
+            given = dict(zip(kinds, args, strict=False))
+        else:
+            given = bind(name, signature, args, options).arguments
         arrays = {}
-        for key, value in bound.arguments.items():
-            if isinstance(value, ArrayBase | np.ndarray | list | tuple):
+        for key, value in given.items():
+            if isinstance(value, ARRAY_LIKE):
                 arrays[key] = asarray(value)
             else:
-                bound.arguments[key] = as_argument(kinds[key], value)
+                given[key] = as_argument(kinds[key], value)
 
         def on_nodes(*nodes: Node) -> Node:
-            bound.arguments.update(zip(arrays, nodes, strict=True))
-            return op(*bound.args, **bound.kwargs)
+            return op(**{**given, **dict(zip(arrays, nodes, strict=True))})
 
         result = _record.apply(on_nodes, *arrays.values()) if arrays else as_result(on_nodes())
         return result if out is None else stored(out, result, name)
@@ -323,9 +329,9 @@ def named(function: Any, name: str, doc: str | None) -> Any:
 HIDDEN = {
     "view", "update", "empty", "cast", "iota", "place", "gemm", "take_rows", "take_axis",
     "count_bins", "sum_bins", "count_between", "count_mask", "take_masked", "put_masked",
-    "mask_index", "run_flags", "put_rows", "put_along", "add_rows", "flat_index", "correlate2d",
-    "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad", "mantissa",
-    "exponent", *TELLING,
+    "mask_index", "run_flags", "tally", "put_rows", "put_along", "add_rows", "flat_index",
+    "correlate2d", "conv2d_data_grad", "conv2d_weight_grad", "max_pool2d_grad", "avg_pool2d_grad",
+    "mantissa", "exponent", *TELLING,
 }  # fmt: skip
 ALIASES = {
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh",

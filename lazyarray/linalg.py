@@ -11,7 +11,7 @@ import numpy as np
 from lazyarray import _record
 from lazyarray._ir import Node
 from lazyarray.errors import ShapeError, require
-from lazyarray.ops import solvers
+from lazyarray.ops import matrices, solvers
 
 from . import functions
 from .array import Array, asarray
@@ -111,7 +111,7 @@ def titled(function: Callable[..., Any], kind: Any) -> Callable[..., Any]:
 
 globals().update(
     {name: deferred(getattr(solvers, name), getattr(np.linalg, name)) for name in TASKS}
-    | {name: composed(getattr(solvers, name)) for name in COMPOSED}
+    | {name: composed(getattr(matrices, name)) for name in COMPOSED}
     | {name: observed(getattr(np.linalg, name)) for name in WAITING}
 )
 NAMED = {"eigh": EighResult, "slogdet": SlogdetResult, "svd": SVDResult}

@@ -63,12 +63,6 @@ def caller(file: str, line: int) -> Callable[..., Any]:
         **{"__name__": module or "<unknown>", "__file__": file, "__warningregistry__": registry},
         "__builtins__": builtins,
     }
-    code = direct.__code__
-    *_, last = [at for _, _, at in code.co_lines() if at]
-    first = line - (last - code.co_firstlineno)
-    return FunctionType(code.replace(co_filename=file, co_firstlineno=first), where)
-
-
-def direct(function: Callable[..., Any], args: Any, options: Any) -> Any:
-    """Call `function`."""
-    return function(*args, **options)
+    # Its first line is its last: the line may be a file's first.
+    code = (lambda function, args, options: function(*args, **options)).__code__
+    return FunctionType(code.replace(co_filename=file, co_firstlineno=max(line, 1)), where)

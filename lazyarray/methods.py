@@ -300,14 +300,14 @@ def setfield(self: Array, val: Any, dtype: Any, offset: int = 0) -> None:
 
 
 @attach
-def view(self: Array, dtype: Any = None, type: Any = None) -> Array:
+def view(self: Array, dtype: Any = np._NoValue, type: Any = None) -> Array:
     """Return a view of the same memory, with another dtype where one is given."""
     classes = (Array, np.ndarray)
     if dtype in classes and type is None:
-        dtype, type = None, dtype
+        dtype, type = np._NoValue, dtype
     if type is not None and type not in classes:
         fail(DTypeError, "view", f"cannot see an array as {type!r}")
-    if dtype is None:
+    if dtype is np._NoValue:
         return seen(self, shadow(self).view())
     return seen(self, shadow(self).view(canonical(dtype, "view")))
 

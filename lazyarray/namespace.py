@@ -39,8 +39,8 @@ class ArrayNamespaceInfo:
         return current_device()
 
     def devices(self) -> list[Device]:
-        """Return the devices that there are."""
-        return devices()
+        """Return the devices that there are, and the default one, if not counted."""
+        return list(dict.fromkeys([*devices(), current_device()]))
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, np.dtype]:
         """Return the dtypes that Python's numbers, and indices, become."""

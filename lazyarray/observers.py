@@ -10,7 +10,7 @@ from lazyarray import _handle, _ir
 from lazyarray._handle import from_node, to_node
 from lazyarray._ir import Node, registry
 from lazyarray._record import ArrayBase
-from lazyarray.dtypes import BFLOAT16, BOOL, INTP
+from lazyarray.dtypes import BFLOAT16, BOOL, INTP, is_inexact
 from lazyarray.errors import ShapeError
 from lazyarray.ops import counting, indexing, shaping, sorting
 
@@ -96,21 +96,59 @@ def unique(
 ) -> Any:
     """Return the sorted distinct elements, and where they stand; as `numpy.unique`."""
     own = is_large(ar) or (isinstance(ar, ArrayBase) and ar.dtype is BFLOAT16 and ar.size > 0)
-    if not own or axis is not None or not equal_nan:  # NumPy's sort of bfloat16 knows no NaN
+    if not own or axis is not None:  # NumPy's sort of bfloat16 knows no NaN
         return observe(
             np.unique,
             (ar, return_index, return_inverse, return_counts, axis),
             {"equal_nan": equal_nan, "sorted": sorted},
         )
     flat = shaping.ravel(to_node(ar))
+    wanted = return_index, return_inverse, return_counts
+    found = few_values(flat, ar.shape, wanted, equal_nan)
+    if found is None:
+        found = sorted_values(flat, ar.shape, wanted, equal_nan)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def few_values(
+    flat: Node, shape: tuple[int, ...], wanted: tuple[bool, bool, bool], equal_nan: bool
+) -> list[Array] | None:
+    """What `unique` returns of an array of few different values, which are counted; or None."""
+    if flat.dtype.kind == "c" or flat.tracked or flat.type.device:
+        return None
+    bits, counts, first = peek(from_node(counting.tally(flat), False))
+    last = int(bits[0]) + 1
+    if not last:
+        return None
+    values = bits[1:last].astype(f"u{flat.dtype.itemsize}").view(flat.dtype)
+    if not equal_nan and counts[last - 1] > 1 and np.isnan(values[-1]):
+        return None
+    found = [array(values)]
+    if wanted[0]:
+        found.append(array(first[1:last]))
+    if wanted[1]:
+        inverse = counting.searchsorted(to_node(found[0]), flat)
+        found.append(from_node(shaping.reshape(inverse, shape), False))
+    if wanted[2]:
+        found.append(array(counts[1:last]))
+    return found
+
+
+def sorted_values(
+    flat: Node, shape: tuple[int, ...], wanted: tuple[bool, bool, bool], equal_nan: bool
+) -> list[Array]:
+    """What `unique` returns, of a sorted array."""
+    return_index, return_inverse, return_counts = wanted
     order = None
     if return_index or return_inverse:
         order = from_node(sorting.argsort(flat), False)
         rising = from_node(indexing.take_rows(flat, to_node(order)), False)
     else:
         rising = from_node(sorting.sort(flat), False)
-    flags = from_node(counting.run_flags(to_node(rising)), False)
-    mask, counts, total = counted(flags)
+    flags = counting.run_flags(to_node(rising))
+    if not equal_nan and is_inexact(flat.dtype):
+        flags = registry["logical_or"](flags, registry["isnan"](to_node(rising)))
+    mask, counts, total = counted(from_node(flags, False))
 
     def firsts(of: Array) -> Array:
         return from_node(counting.take_masked(to_node(of), mask, counts, total), False)
@@ -123,13 +161,13 @@ def unique(
         assert order is not None
         ranks = registry["cumsum"](_ir.cast(mask, INTP)) - 1
         inverse = counting.put_each(flat.shape, to_node(order), ranks)
-        found.append(from_node(shaping.reshape(inverse, ar.shape), False))
+        found.append(from_node(shaping.reshape(inverse, shape), False))
     if return_counts:
         starts = from_node(counting.mask_index(mask, counts, total), False)
         end = shaping.full((1,), flat.size, INTP)
         ends = registry["concatenate"]([to_node(starts[1:]), end])
         found.append(from_node(ends - to_node(starts), False))
-    return found[0] if len(found) == 1 else tuple(found)
+    return found
 
 
 def extremes(x: Any) -> tuple[Any, Any]:

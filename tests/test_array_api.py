@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.array_api import make_strategies_namespace
 
 import lazyarray as la
+from lazyarray.backends.simulated import simulated
 
 strict = pytest.importorskip("array_api_strict")
 
@@ -115,6 +116,8 @@ def test_inspection():
     made = la.ones(1)
     assert made.device == ours.default_device()
     assert made.to_device(ours.default_device()) is not None
+    with simulated(0) as device:
+        assert ours.default_device() == device and device in ours.devices()
     assert ours.default_dtypes(device=ours.devices()[0])["real floating"] == made.dtype
     kinds = ["bool", "signed integer", "unsigned integer", "integral", "real floating"]
     for kind in [*kinds, "complex floating", "numeric", ("bool", "integral"), None]:
@@ -166,6 +169,17 @@ def test_unary(name):
             compare(*result, f"{name} {dtype}")
             count += 1
     assert count
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", UNARY)
+def test_limits_are_reached(name, dtype):
+    ends = [0.0, 1.0, 25.0, 1e10, np.finfo(dtype).max, np.inf]
+    found = both(lambda xp, x: getattr(xp, name)(x), np.array([*ends, *np.negative(ends)], dtype))
+    if found:
+        found, wanted = found
+        exact = np.isin(wanted, [0, 1, -1, np.inf, -np.inf])
+        np.testing.assert_array_equal(found[exact], wanted[exact])
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -442,6 +456,32 @@ def test_numbers_of_python():
         [1, 2][la.asarray(1.0)]
 
 
+def test_complex_scalars_give_their_real_part_and_warn():
+    z = la.asarray([2 + 1j])
+    for number in (z[0], z.sum(), z @ la.ones(1)):
+        for call in (int, float):
+            with pytest.warns(np.exceptions.ComplexWarning) as caught:
+                assert call(number) == 2
+            assert {w.filename for w in caught} == {__file__}
+            with pytest.raises(TypeError):  # as NumPy's array without axes
+                call(la.asarray(2 + 1j))
+
+
+@pytest.mark.parametrize("k", [2**63 - 1, 2**63, 2**70])
+def test_diagonals_may_lie_anywhere(k):
+    for far in (k, -k):
+        assert not la.eye(2, 3, k=far).any()
+        assert la.tril(la.ones((2, 3)), far).sum() == 6 * (far > 0)
+        assert la.triu(la.ones((2, 3)), far).sum() == 6 * (far < 0)
+
+
+def test_no_dtype_is_the_default_one():
+    for make in (la.ones, la.zeros, la.empty, la.eye):
+        assert make(3).dtype == make(3, dtype=None).dtype == "f8"
+    assert la.ones_like(la.arange(2), dtype=None).dtype == "i8"
+    assert la.asarray([2.0]).view(la.int64).view(None).tolist() == [2.0]
+
+
 def test_copies_and_devices():
     x = la.asarray([1.0, 2.0])
     assert la.asarray(x) is x
@@ -543,6 +583,8 @@ def test_reductions(data, name):
     axis = data.draw(st.none() | xps.valid_tuple_axes(x.ndim) | st.integers(-x.ndim, x.ndim - 1)
                      if x.ndim else st.none())  # fmt: skip
     keep = data.draw(st.booleans())
+    if name in ("max", "min") and x.dtype.kind == "f":
+        x = x + 0.0  # of 0.0 and -0.0 NumPy gives either, by the place in memory
     same(lambda xp, a: getattr(xp, name)(a, axis=axis, keepdims=keep), x)
 
 

@@ -80,8 +80,8 @@ def test_stages_in_any_order(pieces):
     for dtype in ("float64", "float32", "int64", "uint16", "complex64"):
         x = drawn(dtype, LONG, "normal")
         out, order = np.empty_like(x), np.empty(LONG, np.int64)
-        stages = _order.sort(dtype, 1, LONG), _order.argsort(dtype, 1, LONG)
-        assert [len(each) for each in stages] == [4, 4]
+        stages = _order.sort(dtype, 1, LONG, pieces), _order.argsort(dtype, 1, LONG)
+        assert [len(each) for each in stages] == [3 if dtype == "uint16" else 5, 5]
         _order.run_stages(stages[0], x, out, pieces=pieces, seed=pieces)
         _order.run_stages(stages[1], x, order, pieces=pieces, seed=pieces)
         assert same_bits(out, np.sort(x, kind="stable"))
@@ -258,9 +258,48 @@ def test_unique(dtype):
         if x.dtype.kind != "c":  # NumPy's order of complex NaNs is another
             found, wanted = la.unique(ours, True, True, True), np.unique(x, True, True, True)
             assert all(equal(a, b) for a, b in zip(found, wanted, strict=True)), kind
+            found = la.unique(ours, True, True, True, equal_nan=False)
+            wanted = np.unique(x, True, True, True, equal_nan=False)
+            assert all(equal(a, b) for a, b in zip(found, wanted, strict=True)), kind
     table = np.random.default_rng(0).integers(0, 99, (300, 400))
     found = la.unique(la.array(table), return_inverse=True)
     assert equal(found[1], np.unique(table, return_inverse=True)[1])
+
+
+@pytest.mark.parametrize("dtype", ORDERED, ids=str)
+def test_few_values_and_almost_few(dtype):
+    # Counted, unless a table of them is too small.
+    rng, dtype = np.random.default_rng(5), np.dtype(dtype)
+    for distinct in (1, 2, 300, 3000):
+        x = rng.integers(0, distinct, LONG).astype(dtype)
+        many = np.where(rng.random(LONG) < 0.1, np.arange(LONG) % 60_000, 7).astype(dtype)
+        for values in (x, many):
+            ours = la.array(values)
+            assert same_bits(la.sort(ours), np.sort(values, kind="stable"))
+            found, wanted = la.unique(ours, True, True, True), np.unique(values, True, True, True)
+            assert all(equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_values_that_collide():
+    # Bits that differ where a hash by multiplication does not look first.
+    rng = np.random.default_rng(6)
+    x = (rng.integers(0, 60, LONG).astype(np.uint64) << np.uint64(58)) | np.uint64(1)
+    assert same_bits(la.sort(la.array(x)), np.sort(x))
+    x = np.ldexp(1.0, rng.integers(-1000, 1000, LONG))
+    assert same_bits(la.sort(la.array(x)), np.sort(x))
+    assert equal(la.unique(la.array(x)), np.unique(x))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_short_integers_are_counted(dtype):
+    info = np.iinfo(dtype)
+    rng = np.random.default_rng(7)
+    for n in (131_072, 600_001):
+        for low, high in ((info.min, info.max), (5, 9), (info.max, info.max), (100, 30_000)):
+            x = rng.integers(low, high, n, endpoint=True).astype(dtype)
+            assert same_bits(la.sort(la.array(x)), np.sort(x)), (n, low)
+    x = rng.integers(0, 9999, (2, 140_000)).astype(dtype)
+    assert same_bits(la.sort(la.array(x)), np.sort(x))
 
 
 # ---- masks

@@ -22,6 +22,8 @@ TOWER = (
             "_draw",
             "_blas",
             "_lapack",
+            "_fft",
+            "_spectra",
             "_bundle",
             "_fused",
             "_rolling",
@@ -29,6 +31,7 @@ TOWER = (
         ),
     ),
     (("_ir", "_floats", "_memory", "_trace", "number", "device"),),
+    (("lines",),),
     (("ops",), ("codegen",)),
     (
         ("autodiff",),

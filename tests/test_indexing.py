@@ -129,6 +129,26 @@ def test_random_indices_read_and_write_as_numpy_does(seed):
         assert np.array_equal(write(x, key, value), after), (shape, key)
 
 
+def test_open_grids_read_and_write_as_numpy_does():
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 1000, (7, 9, 8))
+    i, j, k = (rng.integers(-n, n, 20) for n in x.shape)
+    grids = (np.ix_(i, j), np.ix_(i, j, k), (slice(None), *np.ix_(j, k)), (i[:, None], j, 3),
+             (..., *np.ix_(j, k)), (i[:, None], slice(1, 5), k))  # fmt: skip
+    for key in grids:
+        wanted = x[key]
+        assert np.array_equal(read(x, key)[0], wanted)
+        value = rng.integers(1000, 2000, wanted.shape)
+        after = x.copy()
+        after[key] = value
+        assert np.array_equal(write(x, key, value), after)
+        for bad in (9, -10):
+            i[3] = j[3] = bad
+            with pytest.raises(IndexError):
+                read(x, key)
+            i[3] = j[3] = 0
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [

@@ -51,6 +51,8 @@ SHAPES = [
     (4, 33, 3),
     (2, 100, 1),
     (1, 1024, 2),
+    (1, 260, 1100),
+    (2, 1023, 260),
     (2, 1025, 1),
     (3, 2049, 1),
     (1, 40, 700),
@@ -102,6 +104,22 @@ def test_exact_reductions(dtype):
             assert np.array_equal(
                 got, expected, equal_nan=kind_of(dtype) in "fc" and name in ("min", "max")
             ), (name, shape)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "u4", "u8"])
+def test_rows_give_the_place_of_the_first_extreme(dtype):
+    rng = np.random.default_rng(16)
+    for n in (31, 32, 33, 63, 64, 65, 999, 1000, 1024, 1025, 3000):
+        x = rng.integers(0, 3, (40, n, 1)).astype(dtype)
+        x[20:30, : n // 2] = 1  # the only extremes are in the second half
+        if x.dtype.kind == "f":
+            x[30:] = np.where(x[30:] == 1, -0.0, 0.0)
+            for i in range(10):  # a NaN comes before all numbers, and the first of two
+                x[i, [i * (n - 1) // 9, n - 1]] = np.nan
+        for name in ("argmin", "argmax"):
+            for pieces in (None, 7):
+                got = reduced(name, x, np.dtype(np.int64), pieces)
+                assert np.array_equal(got, getattr(np, name)(x, axis=1)), (name, n)
 
 
 def test_half_sums_accumulate_in_single_precision():

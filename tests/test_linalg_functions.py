@@ -157,6 +157,8 @@ def test_equations_of_all_orders(dtype, one_thread):
         else:
             scaled = a / np.asarray(np.sqrt(10.0 * n), dtype)
             assert near(la.linalg.det(la.array(scaled)), np.asarray(np.linalg.det(scaled))), n
+        for mine, wanted in zip(la.linalg.slogdet(ours), np.linalg.slogdet(a), strict=True):
+            assert near(mine, np.asarray(wanted)), n
         p = a @ a.conj().T + np.eye(n, dtype=dtype)
         for upper in (False, True):
             wanted = np.linalg.cholesky(p, upper=upper)
@@ -174,6 +176,8 @@ def test_equations_in_batches(dtype, n, one_thread):
     ours = la.array(a)
     assert near(la.linalg.inv(ours), np.linalg.inv(a))
     assert near(la.linalg.det(ours), np.linalg.det(a))
+    for mine, wanted in zip(la.linalg.slogdet(ours), np.linalg.slogdet(a), strict=True):
+        assert near(mine, wanted)
     p = a @ a.conj().swapaxes(-1, -2)
     assert near(la.linalg.cholesky(la.array(p)), np.linalg.cholesky(p))
     assert near(la.linalg.cholesky(la.array(p), upper=True), np.linalg.cholesky(p, upper=True))
@@ -187,6 +191,8 @@ def test_equations_in_batches(dtype, n, one_thread):
 def test_what_has_no_solution(shape):
     a = np.ones(shape)
     assert not np.asarray(la.linalg.det(la.array(a))).any()
+    sign, log = la.linalg.slogdet(la.array(a))
+    assert not np.asarray(sign).any() and np.isneginf(log).all()
     for call in (lambda x: la.linalg.inv(x), lambda x: la.linalg.solve(x, x[0])):
         with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
             call(la.array(a)).wait()
@@ -208,14 +214,60 @@ def test_bits_do_not_depend_on_how_equations_are_divided(n):
         "inv": ((a,), np.empty_like(a), n),
         "solve": ((a, b), np.empty_like(b), 130),
         "det": ((a,), np.empty(batch), 0),
+        "slogdet": ((a,), np.empty(2 * batch + 1), 0),
     }
     for name, (inputs, out, k) in stages.items():
         found = set()
         for pieces in (None, 2, 5):
+            out[...] = 0
             kernels = _lapack.equations(name, a.dtype, batch, n, k)
             _order.run_stages(kernels, *inputs, out, pieces=pieces, seed=pieces)
             found.add(out.tobytes())
         assert len(found) == 1, name
+
+
+@pytest.mark.parametrize("scale", [1, 1e-200, 1e200])
+@pytest.mark.parametrize("n", [128, 129, 300])
+def test_spectra_of_one_large_matrix(n, scale, one_thread):
+    x = np.random.default_rng(8).standard_normal((n, n)) * scale
+    one = np.eye(n)
+    for uplo in "LU":
+        half = np.tril(x) if uplo == "L" else np.triu(x)
+        whole = half + half.T - np.diag(np.diag(x))
+        wanted = np.linalg.eigvalsh(x, uplo)
+        values, vectors = map(np.asarray, la.linalg.eigh(la.array(x), uplo))
+        assert near(values, wanted) and near(la.linalg.eigvalsh(la.array(x), uplo), wanted)
+        assert near(vectors.T @ vectors, one)
+        assert np.abs(whole @ vectors - vectors * values).max() < 1e-12 * np.abs(values).max()
+    wanted = np.linalg.svd(x, compute_uv=False)
+    u, s, vh = map(np.asarray, la.linalg.svd(la.array(x[None])))
+    assert near(s[0], wanted) and near(la.linalg.svdvals(la.array(x)), wanted)
+    assert near(u[0].T @ u[0], one) and near(vh[0] @ vh[0].T, one)
+    assert np.abs((u[0] * s[0]) @ vh[0] - x).max() < 1e-12 * s.max()
+
+
+@pytest.mark.parametrize("what", [("eigh", True), ("eigh", False), ("svd", True), ("svd", False)])
+def test_bits_do_not_depend_on_how_vectors_are_divided(what):
+    name, vectors = what
+    n = 401
+    a = np.random.default_rng(9).standard_normal((n, n))
+    squares = (2 if name == "svd" else 1) if vectors else 0
+    found = set()
+    for pieces in (None, 2, 5):
+        out = np.zeros(squares * (n * n + 1) + n + 1)
+        kernels = _lapack.spectrum(name, n, vectors)
+        _order.run_stages(kernels, a, out, pieces=pieces, seed=pieces)
+        found.add(out.tobytes())
+    assert len(found) == 1
+
+
+def test_large_matrices_without_a_spectrum():
+    for bad, calls_ in ((np.nan, ("eigvalsh", "svd", "svdvals")), (np.inf, ("eigvalsh", "svd"))):
+        x = np.ones((130, 130))
+        x[3, 4] = x[4, 3] = bad
+        for call in calls_:
+            with pytest.raises(np.linalg.LinAlgError, match="did not converge"):
+                la.wait_all(getattr(la.linalg, call)(la.array(x)))
 
 
 def test_results_have_names():
@@ -289,3 +341,62 @@ def test_no_gradient_is_said():
             loss = function().sum()
         with pytest.raises(GradientError, match="no gradient"):
             loss.backward()
+
+
+SHAPES = [
+    (300, 12, 12),
+    (600, 5, 9),
+    (20, 10, 9, 5),
+    (3000, 3, 3),
+    (256, 256),
+    (260, 300),
+    (300, 260),
+]
+DECOMPOSITIONS = {
+    "qr": lambda xp, a: xp.linalg.qr(a),
+    "qr, complete": lambda xp, a: xp.linalg.qr(a, "complete"),
+    "qr, r": lambda xp, a: xp.linalg.qr(a, "r"),
+    "svd": lambda xp, a: xp.linalg.svd(a),
+    "svd, reduced": lambda xp, a: xp.linalg.svd(a, full_matrices=False),
+    "svdvals": lambda xp, a: xp.linalg.svdvals(a),
+    "eigh": lambda xp, a: xp.linalg.eigh(a),
+    "eigh, U": lambda xp, a: xp.linalg.eigh(a, "U"),
+    "eigvalsh": lambda xp, a: xp.linalg.eigvalsh(a, "u"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", "fdFD")
+def test_decompositions_have_numpys_signs(dtype, shape, one_thread):
+    rng = np.random.default_rng(3)
+    a = rng.standard_normal(shape)
+    a = (a + 1j * rng.standard_normal(shape) if dtype in "FD" else a).astype(dtype)
+    close = 2e-4 if dtype in "fF" else 1e-9
+    for name, function in DECOMPOSITIONS.items():
+        if name.startswith("eig") and shape[-1] != shape[-2]:
+            continue  # only one triangle is read, so that it may be any square matrix
+        wanted, found = function(np, a), function(la, la.array(a))
+        pairs = (
+            [(wanted, found)] if isinstance(wanted, np.ndarray) else zip(wanted, found, strict=True)
+        )
+        for x, y in pairs:
+            assert (x.shape, x.dtype) == (y.shape, y.dtype), name
+            np.testing.assert_allclose(np.asarray(y), x, rtol=close, atol=close, err_msg=name)
+
+
+def test_decompositions_have_the_same_bits_alone_and_on_all_workers():
+    a = la.array(np.random.default_rng(4).standard_normal((400, 9, 7)))
+    together = [np.asarray(part) for part in la.linalg.svd(a, full_matrices=False)]
+    for i in range(0, 400, 133):
+        few = la.linalg.svd(a[[i] * 200], full_matrices=False)
+        for part, whole in zip(few, together, strict=True):
+            assert np.asarray(part)[77].tobytes() == whole[i].tobytes()
+
+
+def test_a_decomposition_that_fails_does_so_at_every_wait():
+    a = np.ones((500, 6, 6))
+    a[3, 2, 1] = np.nan
+    found = la.linalg.svdvals(la.array(a))
+    for _ in range(2):
+        with pytest.raises(np.linalg.LinAlgError, match="SVD did not converge"):
+            found.wait()

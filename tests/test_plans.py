@@ -315,7 +315,7 @@ def two_workers():
     _engine.set_engine(kind)
 
 
-def chain_behind_many(n=12, size=60_000):
+def chain_behind_many(n=12, size=100_000):
     """Sums along one line, which no two workers can share: many alone, then some in a chain.
 
     Also the arrays they read, which somebody holds: nobody takes over their memory.

@@ -98,10 +98,11 @@ def test_a_worker_alone_sorts_the_same(dtype):
         x[5::11] = np.nan
         x[6::13] = -np.nan
     alone, together = np.empty_like(x), np.empty_like(x)
-    _order.run_stages(_order.sort(dtype, 1, len(x), True), x, alone)
-    _order.run_stages(_order.sort(dtype, 1, len(x)), x, together)
-    assert len(_order.sort(dtype, 1, len(x), True)) == 1
-    assert alone.tobytes() == together.tobytes()
+    _order.run_stages(_order.sort(dtype, 1, len(x), 1), x, alone)
+    for workers in (2, 4, 16):
+        _order.run_stages(_order.sort(dtype, 1, len(x), workers), x, together)
+        assert alone.tobytes() == together.tobytes()
+    assert alone.tobytes() == np.sort(x, kind="stable").tobytes()
 
 
 def test_a_worker_alone_writes_rows_in_order():

@@ -250,7 +250,7 @@ def tanh(f: Format, x: Value) -> Value:
         under = e + 2.0
         inverse = 1.0 / under
         y = e * inverse
-        left = fma(-y, under, e) + fma(-y, e - (under - 2.0), e_lo)
+        left = fma(-y, under, e) + fma(-y, e - (under - 2.0) + e_lo, e_lo)
         y = fma(left, inverse, y)
         y = select(at_most(f, t, 2.0**-60), t, y)
     return keep_nan(with_sign(f, y, x), x)

@@ -40,6 +40,7 @@ template <class T> LA_INLINE int64_t search_one(const T* row, Py_ssize_t n, T x,
                            : std::lower_bound(row, row + n, x, [](T a, T b) { return stands_before(a, b); });
     return found - row;
 }
+template <class T> constexpr Py_ssize_t kMostPlaces = sizeof(T) == 4 ? (Py_ssize_t)0x7fffffff : (Py_ssize_t)1 << 62;
 // args: row (n), sorted; x (m); out (m)
 template <class T> struct Search {
     template <bool kRight> LA_INLINE bool passes(T element, T x) {
@@ -47,14 +48,16 @@ template <class T> struct Search {
         else return kRight ? element <= x : element < x;
     }
     template <bool kRight> LA_INLINE void several(const T* row, Py_ssize_t n, const T* x, int64_t* out) {
-        const T* at[kSearches];
-        for (Py_ssize_t k = 0; k < kSearches; k++) at[k] = row;
+        // Places as wide as the elements, so that a vector of them is gathered at once; steps are added without a branch.
+        using Place = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+        Place at[kSearches] = {};
         Py_ssize_t left = n;
         for (; left > 1; left -= left / 2) {
-            Py_ssize_t half = left / 2;
-            for (Py_ssize_t k = 0; k < kSearches; k++) at[k] += passes<kRight>(at[k][half - 1], x[k]) ? half : 0;
+            Place half = (Place)(left / 2);
+            const T* row_half = row + half - 1;
+            for (Py_ssize_t k = 0; k < kSearches; k++) at[k] += half & -(Place)passes<kRight>(row_half[at[k]], x[k]);
         }
-        for (Py_ssize_t k = 0; k < kSearches; k++) out[k] = at[k] - row + passes<kRight>(*at[k], x[k]);
+        for (Py_ssize_t k = 0; k < kSearches; k++) out[k] = (int64_t)at[k] + passes<kRight>(row[at[k]], x[k]);
         if constexpr (std::is_floating_point_v<T>)
             for (Py_ssize_t k = 0; k < kSearches; k++)
                 if (x[k] != x[k]) out[k] = search_one(row, n, x[k], kRight);
@@ -65,7 +68,7 @@ template <class T> struct Search {
         int64_t* out = (int64_t*)args[2];
         Py_ssize_t i = begin;
         if constexpr (!is_complex<T>::value)
-            for (; p.n && i + kSearches <= end; i += kSearches) {
+            for (; p.n && p.n <= kMostPlaces<T> && i + kSearches <= end; i += kSearches) {
                 if (p.right) several<true>(row, p.n, x + i, out + i);
                 else several<false>(row, p.n, x + i, out + i);
             }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <limits>
 #include <vector>
 
 #include "simd.hpp"
@@ -17,6 +18,7 @@ constexpr int kSingular = 1;             // error code
 constexpr Py_ssize_t kOwnOrder = 12;     // up to which the call of LAPACK costs more than the elimination
 constexpr Py_ssize_t kPaneled = 256;     // order of one matrix from which it is factored in panels
 constexpr Py_ssize_t kRightSides = 64;   // columns that one unit solves for
+constexpr Py_ssize_t kInverted = 48;     // columns of an inverse, which are less work the further they are to the right
 inline Py_ssize_t panel_width(Py_ssize_t n) { return n < 2048 ? 64 : 128; }
 
 // SciPy's routines for one dtype, set when they are loaded.
@@ -68,13 +70,14 @@ template <class T> LA_INLINE T mirrored(T x) {
     else return x;
 }
 
-enum Wanted { kInverse, kSolution, kDeterminant };
+enum Wanted { kInverse, kSolution, kDeterminant, kSignAndLog };
 struct EquationParams {
     Wanted wanted;
     Py_ssize_t batch, n, k;   // k right-hand sides
     bool shared;              // by all matrices
     Py_ssize_t width, blocks;
     Py_ssize_t pivots;        // where in the scratch region
+    bool is_solved() const { return wanted == kInverse || wanted == kSolution; }
 };
 
 // The determinant by the logarithm of its size, as NumPy computes it.
@@ -91,6 +94,16 @@ template <class T> struct Determinant {
         log += std::log(size);
     }
     T value() const { return zero ? T(0) : times(sign, T(std::exp(log))); }
+    // As the result of matrix u; signs lie before logarithms, each aligned to 16 bytes.
+    template <class S> void store(const EquationParams& p, S* out, Py_ssize_t u) const {
+        if (p.wanted == kDeterminant) {
+            out[u] = (S)value();
+            return;
+        }
+        Py_ssize_t bytes = p.batch * (Py_ssize_t)sizeof(S);
+        out[u] = (S)(zero ? T(0) : sign);
+        ((Real<S>*)((char*)out + bytes + (-bytes & 15)))[u] = zero ? -std::numeric_limits<Real<S>>::infinity() : (Real<S>)log;
+    }
 };
 
 // ---- a matrix by itself
@@ -124,15 +137,60 @@ template <class T> void substitute_back(T* rows, Py_ssize_t n, Py_ssize_t width)
         }
     }
 }
-template <class T, class S> int solve_small(const EquationParams& p, const S* a, const S* b, S* out) {
+// The same operations for an order and a number of right-hand sides known to the compiler, which keeps all in registers.
+template <int C, int N, int W, class T> LA_INLINE bool eliminate_few(T (&rows)[N][W]) {
+    if constexpr (C < N) {
+        int pivot = C;
+        Real<T> largest = pivot_size(rows[C][C]);
+        for (int r = C + 1; r < N; r++)
+            if (Real<T> size = pivot_size(rows[r][C]); size > largest) largest = size, pivot = r;
+        for (int r = C + 1; r < N; r++)
+            if (pivot == r)
+                for (int j = 0; j < W; j++) std::swap(rows[C][j], rows[r][j]);
+        if (rows[C][C] == T(0)) return false;
+        for (int r = C + 1; r < N; r++) {
+            T factor = rows[r][C] / rows[C][C];
+            for (int j = C + 1; j < W; j++) rows[r][j] -= times(factor, rows[C][j]);
+        }
+        return eliminate_few<C + 1>(rows);
+    }
+    return true;
+}
+template <int N, int K, class T, class S> int solve_few(const S* a, const S* b, S* out) {
+    T rows[N][N + K];
+    for (int i = 0; i < N; i++) {
+        for (int j = 0; j < N; j++) rows[i][j] = (T)a[i * N + j];
+        for (int j = 0; j < K; j++) rows[i][N + j] = b ? (T)b[i * K + j] : T(i == j);
+    }
+    if (!eliminate_few<0>(rows)) return kSingular;
+    for (int c = N - 1; c >= 0; c--) {
+        for (int j = N; j < N + K; j++) rows[c][j] = rows[c][j] / rows[c][c];
+        for (int r = 0; r < c; r++)
+            for (int j = N; j < N + K; j++) rows[r][j] -= times(rows[r][c], rows[c][j]);
+    }
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < K; j++) out[i * K + j] = (S)rows[i][N + j];
+    return 0;
+}
+// The unit u of the results, which begin at `all`.
+template <class T, class S> int solve_small(const EquationParams& p, const S* a, const S* b, S* all, Py_ssize_t u) {
     constexpr Py_ssize_t sides = 32;  // at once, in a core's cache
     T rows[kOwnOrder * (kOwnOrder + sides)];
-    if (p.wanted == kDeterminant) {
+    if (!p.is_solved()) {
         Determinant<T> found;
         for (Py_ssize_t i = 0; i < p.n * p.n; i++) rows[i] = (T)a[i];
         eliminate(rows, p.n, p.n, &found);
-        *out = (S)found.value();
+        found.store(p, all, u);
         return 0;
+    }
+    S* out = all + u * p.n * p.k;
+    switch (p.k < 8 ? p.n * 8 + p.k : 0) {
+    case 2 * 8 + 1: return solve_few<2, 1, T>(a, b, out);
+    case 2 * 8 + 2: return solve_few<2, 2, T>(a, b, out);
+    case 3 * 8 + 1: return solve_few<3, 1, T>(a, b, out);
+    case 3 * 8 + 3: return solve_few<3, 3, T>(a, b, out);
+    case 4 * 8 + 1: return solve_few<4, 1, T>(a, b, out);
+    case 4 * 8 + 4: return solve_few<4, 4, T>(a, b, out);
     }
     for (Py_ssize_t first = 0; first < p.k; first += sides) {
         Py_ssize_t k = std::min(sides, p.k - first), width = p.n + k;
@@ -152,43 +210,68 @@ template <class T, class S> int solve_small(const EquationParams& p, const S* a,
 template <class T, class S>
 void solve_columns(T* factors, int* pivots, Py_ssize_t n, Py_ssize_t k, const S* b, S* out, Py_ssize_t first,
                    Py_ssize_t width, T* room) {
-    if (b) {
-        transpose_block(b + first, k, room, n, n, width);
-    } else {
-        std::fill_n(room, n * width, T(0));
-        for (Py_ssize_t j = 0; j < width; j++) room[j * n + first + j] = 1;
-    }
+    transpose_block(b + first, k, room, n, n, width);
     swap_rows(room, n, width, 0, n, pivots);
     triangle_solve('L', 'U', n, width, factors, n, room, n);
     triangle_solve('U', 'N', n, width, factors, n, room, n);
     transpose_block(room, n, out + first, k, width, n);
 }
-template <class T, class S> void find_determinant(const T* factors, const int* pivots, Py_ssize_t n, S* out) {
+// Which column of the inverse each column of the inverse of the factors is: the rows' exchanges, undone.
+inline void undo_pivots(const int* pivots, Py_ssize_t n, int* columns) {
+    for (Py_ssize_t i = 0; i < n; i++) columns[i] = (int)i;
+    for (Py_ssize_t i = 0; i < n; i++) std::swap(columns[i], columns[pivots[i] - 1]);
+}
+// The columns [first, first + width) of the inverse of the factors. That of the lower one has zeros above the diagonal.
+template <class T, class S>
+void invert_columns(T* factors, const int* columns, Py_ssize_t n, S* out, Py_ssize_t first, Py_ssize_t width, T* room) {
+    std::fill_n(room, n * width, T(0));
+    for (Py_ssize_t j = 0; j < width; j++) room[j * n + first + j] = 1;
+    triangle_solve('L', 'U', n - first, width, factors + first * n + first, n, room + first, n);
+    triangle_solve('U', 'N', n, width, factors, n, room, n);
+    constexpr Py_ssize_t tile = 16;
+    for (Py_ssize_t r = 0; r < n; r += tile)
+        for (Py_ssize_t j = 0; j < width; j++) {
+            S* column = out + columns[first + j];
+            for (Py_ssize_t i = r; i < std::min(r + tile, n); i++) column[i * n] = (S)room[j * n + i];
+        }
+}
+template <class T, class S>
+void find_determinant(const EquationParams& p, const T* factors, const int* pivots, S* out, Py_ssize_t u) {
     Determinant<T> found;
-    for (Py_ssize_t i = 0; i < n; i++) found.add(factors[i * n + i], pivots[i] != i + 1);
-    *out = (S)found.value();
+    for (Py_ssize_t i = 0; i < p.n; i++) found.add(factors[i * p.n + i], pivots[i] != i + 1);
+    found.store(p, out, u);
 }
 // args: a (batch, n, n), perhaps b (batch, n, k), out
 template <class T, class S> int run_equations(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
     const auto& p = *static_cast<const EquationParams*>(params);
     bool given = p.wanted == kSolution;
     S* out = (S*)args[1 + given];
-    Py_ssize_t sides = p.wanted == kDeterminant ? 0 : p.k, result = p.wanted == kDeterminant ? 1 : p.n * p.k;
-    char* memory = p.n <= kOwnOrder ? nullptr : scratch((p.n * p.n + p.n * sides) * (Py_ssize_t)sizeof(T) + p.n * 4 + 64);
+    Py_ssize_t sides = p.is_solved() ? p.k : 0;
+    char* memory = p.n <= kOwnOrder ? nullptr : scratch((p.n * p.n + p.n * sides) * (Py_ssize_t)sizeof(T) + p.n * 8 + 64);
     if (p.n > kOwnOrder && !memory) return kNoMemory;
     for (Py_ssize_t u = begin; u < end; u++) {
         const S *a = (const S*)args[0] + u * p.n * p.n, *b = given ? (const S*)args[1] + (p.shared ? 0 : u * p.n * p.k) : nullptr;
         if (p.n <= kOwnOrder) {
-            if (int code = solve_small<T>(p, a, b, out + u * result)) return code;
+            if (int code = solve_small<T>(p, a, b, out, u)) return code;
             continue;
         }
         T *factors = (T*)memory, *room = factors + p.n * p.n;
         int *pivots = (int*)(room + p.n * sides), n = (int)p.n, info = 0;
         transpose_block(a, p.n, factors, p.n, p.n, p.n);
         routines<T>.getrf(&n, &n, factors, &n, pivots, &info);
-        if (p.wanted == kDeterminant) find_determinant(factors, pivots, p.n, out + u);
-        else if (info > 0) return kSingular;
-        else solve_columns(factors, pivots, p.n, p.k, b, out + u * result, 0, p.k, room);
+        if (!p.is_solved()) {
+            find_determinant(p, factors, pivots, out, u);
+            continue;
+        }
+        if (info > 0) return kSingular;
+        if (given) {
+            solve_columns(factors, pivots, p.n, p.k, b, out + u * p.n * p.k, 0, p.k, room);
+            continue;
+        }
+        int* columns = pivots + p.n;
+        undo_pivots(pivots, p.n, columns);
+        for (Py_ssize_t first = 0; first < p.n; first += kInverted)
+            invert_columns(factors, columns, p.n, out + u * p.n * p.n, first, std::min(kInverted, p.n - first), room);
     }
     return 0;
 }
@@ -213,7 +296,7 @@ template <class T, class S> int run_panel(const void* params, char** args, Py_ss
     int m = (int)(p.n - at), n = (int)std::min(p.width, p.n - at), lda = (int)p.n, info = 0;
     routines<T>.getrf(&m, &n, (T*)memory + at * p.n + at, &lda, pivots, &info);
     for (int i = 0; i < n; i++) pivots[i] += (int)at;
-    return info > 0 && p.wanted != kDeterminant ? kSingular : 0;
+    return info > 0 && p.is_solved() ? kSingular : 0;
 }
 template <class T, class S> int run_behind_panel(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
     const auto& [p, at] = *static_cast<const PanelParams*>(params);
@@ -243,16 +326,19 @@ template <class T, class S> int run_results(const void* params, char** args, Py_
     T* factors = (T*)memory;
     S* out = (S*)args[1 + given];
     int* pivots = (int*)(memory + p.pivots);
-    if (p.wanted == kDeterminant) {
-        find_determinant(factors, pivots, p.n, out);
+    if (!p.is_solved()) {
+        find_determinant(p, factors, pivots, out, 0);
         return 0;
     }
-    T* room = (T*)scratch(p.n * kRightSides * (Py_ssize_t)sizeof(T));
+    Py_ssize_t wide = given ? kRightSides : kInverted, bytes = p.n * wide * (Py_ssize_t)sizeof(T);
+    T* room = (T*)scratch(bytes + p.n * 4);
     if (!room) return kNoMemory;
+    int* columns = (int*)((char*)room + bytes);
+    if (!given) undo_pivots(pivots, p.n, columns);
     for (Py_ssize_t u = begin; u < end; u++) {
-        Py_ssize_t first = u * kRightSides;
-        solve_columns(factors, pivots, p.n, p.k, given ? (const S*)args[1] : nullptr, out, first,
-                      std::min(kRightSides, p.k - first), room);
+        Py_ssize_t first = u * wide, width = std::min(wide, p.k - first);
+        if (given) solve_columns(factors, pivots, p.n, p.k, (const S*)args[1], out, first, width, room);
+        else invert_columns(factors, columns, p.n, out, first, width, room);
     }
     return 0;
 }
@@ -280,7 +366,8 @@ std::vector<Made> equations_of(int wanted, Py_ssize_t batch, Py_ssize_t n, Py_ss
         stages.push_back(lapack_made(run_panel<T, S>, PanelParams{p, at}, 1, 1, bytes));
         stages.push_back(lapack_made(run_behind_panel<T, S>, PanelParams{p, at}, p.blocks, 1, bytes));
     }
-    Py_ssize_t units = p.wanted == kDeterminant ? 1 : (k + kRightSides - 1) / kRightSides;
+    Py_ssize_t wide = p.wanted == kInverse ? kInverted : kRightSides;
+    Py_ssize_t units = p.is_solved() ? (k + wide - 1) / wide : 1;
     stages.push_back(lapack_made(run_results<T, S>, p, units, 1, bytes));
     return stages;
 }

@@ -11,15 +11,16 @@
 #include <algorithm>
 #include <vector>
 
-#include "joins.hpp"
+#include "lanes.hpp"
 
 namespace la {
 
-constexpr Py_ssize_t kLanes = 32, kBlock = 1024;
 constexpr Py_ssize_t kTileBytes = 4096;     // of a lane's accumulators; shorter pieces of rows miss the TLB too often
 constexpr Py_ssize_t kNarrowTile = 1024;    // where wide tiles would leave fewer than kFewUnits units
 constexpr Py_ssize_t kFewUnits = 16;
 constexpr Py_ssize_t kChunk = 65536;        // elements in a chunk of a split reduction, about
+constexpr Py_ssize_t kRowsOfLanes = 256;    // from which lanes are units: their partial results are written and read once more
+constexpr Py_ssize_t kAhead = 4;            // rows of a lane whose elements are on their way from memory
 constexpr Py_ssize_t kUnits = 32;           // more independent units than this are not split further
 constexpr Py_ssize_t kGrainElements = 16384;
 
@@ -31,6 +32,7 @@ struct ReduceParams {
     Py_ssize_t chunk_rows, chunks;     // rows in a chunk
     Py_ssize_t results;                // outer * inner
     Py_ssize_t memory;                 // bytes of working storage for a run
+    bool by_lanes = false;             // a unit is a lane of one block
     uint8_t top = 255;                 // of elements of one byte: none exceeds it
 };
 
@@ -58,164 +60,32 @@ struct Rows {
     }
 };
 
-template <class T, class Op> LA_INLINE void join_into(T* __restrict a, const T* __restrict b, Py_ssize_t n) {
-    for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(a[i], b[i]);
+// Of rows [first, first + n) in the order of lanes, row r of a lane; past its last row, those of the next lane.
+LA_INLINE void ask(const Rows& rows, Py_ssize_t first, Py_ssize_t n, Py_ssize_t lane, Py_ssize_t r) {
+    if (r >= n) r = std::min(lane + 1 + (r - n) / kLanes * kLanes, n - 1);
+    const char* at = rows.base + (first + r) * rows.p.inner * rows.p.in_size;
+    for (Py_ssize_t k = 0; k < rows.width * rows.p.in_size; k += 64) __builtin_prefetch(at + k);
 }
 
-// Four rows one after the other: an accumulator is read and written once.
+// A lane of rows [first, first + n): its accumulators stay in the L1 cache while its rows go by. The cache lines of the rows
+// that come next are asked for: they lie too far apart for the processor to guess.
 template <class T, class Op>
-LA_INLINE void join_four(T* __restrict a, const T* __restrict x, const T* __restrict y, const T* __restrict z,
-                         const T* __restrict w, Py_ssize_t n) {
-    for (Py_ssize_t i = 0; i < n; i++) a[i] = Op::join(Op::join(Op::join(Op::join(a[i], x[i]), y[i]), z[i]), w[i]);
-}
-
-template <class T, class Op> LA_INLINE void fold_lanes(T* lanes, Py_ssize_t used, Py_ssize_t width) {
-    for (Py_ssize_t h = kLanes / 2; h; h /= 2)
-        if (used > h) {
-            join_into<T, Op>(lanes, lanes + h * width, (used - h) * width);
-            used = h;
+LA_INLINE void one_lane(const Rows& rows, Py_ssize_t first, Py_ssize_t n, Py_ssize_t lane, T* acc) {
+    Py_ssize_t width = rows.width, r = lane + kLanes;
+    std::memcpy(acc, Rows::row(rows, first + lane), (size_t)width * sizeof(T));
+    // An extreme that looks for NaN four times over is no vector code.
+    for (; !by_pairs<T, Op> && !rows.p.convert_in && r + 3 * kLanes < n; r += 4 * kLanes) {
+        const T *x[4];
+        for (int k = 0; k < 4; k++) {
+            x[k] = (const T*)Rows::row(rows, first + r + k * kLanes);
+            ask(rows, first, n, lane, r + (k + kAhead) * kLanes);
         }
-}
-
-template <class T, class Op> constexpr bool by_pairs = Op::has_numbers && std::is_floating_point_v<T>;
-template <class T> using Mask = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
-
-// The full stripes of n >= 32 elements in lanes, NaN being looked for apart, as an extreme of numbers is one instruction.
-// False where there is one; where it is left out, if a lane is as if it had met nothing else.
-template <class T, class Op> LA_INLINE bool lanes_apart(const T* x, Py_ssize_t n, T* acc) {
-    Mask<T> odd[kLanes] = {};
-    if constexpr (leaves_out<Op>) {
-        for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::Numbers::join(Op::template nothing<T>(), x[k]);
-        for (Py_ssize_t done = kLanes; done + kLanes <= n; done += kLanes)
-            for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::Numbers::join(acc[k], x[done + k]);
-        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = acc[k] == Op::template nothing<T>() ? 1 : 0;
-    } else {
-        std::memcpy(acc, x, kLanes * sizeof(T));
-        Py_ssize_t done = kLanes;
-        for (; done + 2 * kLanes <= n; done += 2 * kLanes)
-            for (Py_ssize_t k = 0; k < kLanes; k++) {
-                T p = x[done + k], q = x[done + kLanes + k];
-                acc[k] = Op::Numbers::join(Op::Numbers::join(acc[k], p), q);
-                odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
-            }
-        if (done + kLanes <= n)
-            for (Py_ssize_t k = 0; k < kLanes; k++) {
-                T p = x[done + k];
-                acc[k] = Op::Numbers::join(acc[k], p);
-                odd[k] = p != p ? 1 : odd[k];
-            }
-        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = x[k] != x[k] ? 1 : odd[k];
+        join_four<T, Op>(acc, x[0], x[1], x[2], x[3], width);
     }
-    Mask<T> found = 0;
-    for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
-    return !found;
-}
-
-// One column, n >= 32 rows at x: the lanes stay in registers over the full stripes.
-template <class T, class Op> LA_INLINE void column_lanes(const T* x, Py_ssize_t n, T* lanes) {
-    T acc[kLanes];
-    if constexpr (by_pairs<T, Op>)
-        if (lanes_apart<T, Op>(x, n, acc)) {
-            std::memcpy(lanes, acc, sizeof acc);
-            Py_ssize_t done = n / kLanes * kLanes;
-            return join_into<T, Op>(lanes, x + done, n - done);
-        }
-    std::memcpy(acc, x, sizeof acc);
-    Py_ssize_t done = kLanes;
-    for (; done + kLanes <= n; done += kLanes)
-        for (Py_ssize_t k = 0; k < kLanes; k++) acc[k] = Op::join(acc[k], x[done + k]);
-    std::memcpy(lanes, acc, sizeof acc);
-    join_into<T, Op>(lanes, x + done, n - done);
-}
-
-// The extreme of a long line in whatever order. False where the order of the tree may show in its bits: of zeros and NaNs.
-template <class T, class Op> LA_INLINE bool extreme_joined(const T* x, Py_ssize_t n, T* total) {
-    constexpr Py_ssize_t lanes = 256 / sizeof(T), piece = 8192;
-    T acc[lanes], found[lanes + 64];
-    if constexpr (leaves_out<Op>)
-        for (Py_ssize_t k = 0; k < lanes; k++) acc[k] = Op::template nothing<T>();
-    else
-        std::memcpy(acc, x, sizeof acc);
-    Py_ssize_t done = 0;
-    while (done + 2 * lanes <= n) {
-        Mask<T> odd[lanes] = {};
-        Py_ssize_t end = std::min(done + piece, n);
-        for (; done + 2 * lanes <= end; done += 2 * lanes)
-            for (Py_ssize_t k = 0; k < lanes; k++) {
-                T p = x[done + k], q = x[done + lanes + k];
-                acc[k] = Op::Numbers::join(Op::Numbers::join(acc[k], p), q);
-                if constexpr (!leaves_out<Op>) odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
-            }
-        if constexpr (!leaves_out<Op>) {
-            Mask<T> any = 0;
-            for (Py_ssize_t k = 0; k < lanes; k++) any |= odd[k];
-            if (any) return false;
-        }
+    for (; r < n; r += kLanes) {
+        ask(rows, first, n, lane, r + kAhead * kLanes);
+        join_into<T, Op>(acc, (const T*)Rows::row(rows, first + r), width);
     }
-    std::memcpy(found, acc, sizeof acc);
-    T best = found[0];
-    for (Py_ssize_t k = 1; k < lanes; k++) best = Op::join(best, found[k]);
-    for (; done < n; done++) best = Op::join(best, x[done]);
-    *total = best;
-    if constexpr (leaves_out<Op>)
-        if (best == Op::template nothing<T>()) return false;
-    return best == best && best != T(0);
-}
-
-// The total of a line of n >= 32 elements whose full stripes are joined.
-template <class T, class Op> LA_INLINE T line_total(const T* acc, const T* x, Py_ssize_t n) {
-    T lanes[kLanes + 64];  // room for a whole vector, which GCC assumes
-    std::memcpy(lanes, acc, kLanes * sizeof(T));
-    Py_ssize_t done = n / kLanes * kLanes;
-    join_into<T, Op>(lanes, x + done, n - done);
-    fold_lanes<T, Op>(lanes, kLanes, 1);
-    return lanes[0];
-}
-
-// Two lines of n >= 32 elements side by side, as the joins of one wait for each other: their totals. With kApart NaN is
-// looked for apart, as an extreme of numbers is one instruction; false where there is one.
-template <class T, class Op, bool kApart> LA_INLINE bool pair_joined(const T* x, const T* y, Py_ssize_t n, T* totals) {
-    using I = Mask<T>;
-    T a[kLanes], b[kLanes];
-    I odd[kLanes] = {};
-    std::memcpy(a, x, sizeof a);
-    std::memcpy(b, y, sizeof b);
-    if constexpr (kApart && leaves_out<Op>)
-        for (Py_ssize_t k = 0; k < kLanes; k++) {
-            a[k] = Op::Numbers::join(Op::template nothing<T>(), a[k]);
-            b[k] = Op::Numbers::join(Op::template nothing<T>(), b[k]);
-        }
-    else if constexpr (kApart)
-        for (Py_ssize_t k = 0; k < kLanes; k++) odd[k] = __builtin_isunordered(a[k], b[k]) ? 1 : 0;
-    for (Py_ssize_t done = kLanes; done + kLanes <= n; done += kLanes) {
-        if constexpr (kApart) {
-            for (Py_ssize_t k = 0; k < kLanes; k++) {
-                T p = x[done + k], q = y[done + k];
-                a[k] = Op::Numbers::join(a[k], p);
-                b[k] = Op::Numbers::join(b[k], q);
-                if constexpr (!leaves_out<Op>) odd[k] = __builtin_isunordered(p, q) ? 1 : odd[k];
-            }
-        } else {
-            for (Py_ssize_t k = 0; k < kLanes; k++) a[k] = Op::join(a[k], x[done + k]);
-            for (Py_ssize_t k = 0; k < kLanes; k++) b[k] = Op::join(b[k], y[done + k]);
-        }
-    }
-    if constexpr (kApart) {
-        if constexpr (leaves_out<Op>)
-            for (Py_ssize_t k = 0; k < kLanes; k++)
-                odd[k] = (a[k] == Op::template nothing<T>()) | (b[k] == Op::template nothing<T>()) ? 1 : 0;
-        I found = 0;
-        for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
-        if (found) return false;
-    }
-    totals[0] = line_total<T, Op>(a, x, n);
-    totals[1] = line_total<T, Op>(b, y, n);
-    return true;
-}
-template <class T, class Op> LA_INLINE void pair_totals(const T* x, const T* y, Py_ssize_t n, T* totals) {
-    if constexpr (by_pairs<T, Op>)
-        if (pair_joined<T, Op, true>(x, y, n, totals)) return;
-    pair_joined<T, Op, false>(x, y, n, totals);
 }
 
 // Rows [first, first + n), n <= kBlock, into lanes[0 .. width).
@@ -231,19 +101,7 @@ LA_INLINE void reduce_block(const Rows& rows, Py_ssize_t first, Py_ssize_t n, T*
             join_into<T, Op>(lanes, (const T*)Rows::stripe(rows, first + r, m), m * width);
         }
     } else {
-        // Lane by lane: a lane's accumulators stay in the L1 cache while its rows go by.
-        for (Py_ssize_t lane = 0; lane < used; lane++) {
-            T* acc = lanes + lane * width;
-            std::memcpy(acc, Rows::row(rows, first + lane), (size_t)width * sizeof(T));
-            Py_ssize_t r = lane + kLanes;
-            // An extreme that looks for NaN four times over is no vector code.
-            for (; !by_pairs<T, Op> && !rows.p.convert_in && r + 3 * kLanes < n; r += 4 * kLanes) {
-                const T *x[4];
-                for (int k = 0; k < 4; k++) x[k] = (const T*)Rows::row(rows, first + r + k * kLanes);
-                join_four<T, Op>(acc, x[0], x[1], x[2], x[3], width);
-            }
-            for (; r < n; r += kLanes) join_into<T, Op>(acc, (const T*)Rows::row(rows, first + r), width);
-        }
+        for (Py_ssize_t lane = 0; lane < used; lane++) one_lane<T, Op>(rows, first, n, lane, lanes + lane * width);
     }
     fold_lanes<T, Op>(lanes, used, width);
 }
@@ -354,6 +212,16 @@ template <class T, class Op> struct TreeReduce {
         char* memory = scratch(p.memory);
         if (!memory) return kNoMemory;
         T* lanes = (T*)memory;
+        if (p.by_lanes) {
+            for (Py_ssize_t u = begin; u < end; u++) {
+                Rows rows{p, args[0] + u / kLanes * p.red * p.inner * p.in_size, p.inner, memory};
+                T* acc = (T*)args[2] + u * p.inner;
+                std::memcpy(acc, Rows::row(rows, u % kLanes), (size_t)p.inner * sizeof(T));
+                for (Py_ssize_t r = u % kLanes + kLanes; r < p.red; r += kLanes)
+                    join_into<T, Op>(acc, (const T*)Rows::row(rows, r), p.inner);
+            }
+            return 0;
+        }
         if (p.inner == 1 && p.red <= kLanes) return short_rows(p, args, lanes, begin, end);
         T* stack = lanes + kLanes * p.width;
         bool direct = by_pairs<T, Op> && p.inner == 1 && !p.convert_in;  // lines as they lie in memory
@@ -381,10 +249,18 @@ template <class T, class Op> struct TreeReduce {
         }
         return 0;
     }
-    // The partial results lie at args[2] as (chunk, result), and the counter's stack behind them.
+    // The partial results lie at args[2] as (chunk, result), and the counter's stack behind them; or as (outer, lane, inner).
     static int finish(const void* params, char** args) {
         const ReduceParams& p = *static_cast<const ReduceParams*>(params);
         T* partial = (T*)args[2];
+        if (p.by_lanes) {
+            for (Py_ssize_t o = 0; o < p.outer; o++) {
+                T* lanes = partial + o * kLanes * p.inner;
+                fold_lanes<T, Op>(lanes, kLanes, p.inner);
+                write_results(p, (const char*)lanes, args[1] + o * p.inner * p.out_size, p.inner);
+            }
+            return 0;
+        }
         Counter<T, Op> counter{partial + p.chunks * p.results, p.results};
         for (Py_ssize_t c = 0; c < p.chunks; c++) Counter<T, Op>::push(counter, partial + c * p.results);
         write_results(p, (const char*)Counter<T, Op>::total(counter), args[1], p.results);
@@ -419,6 +295,45 @@ template <class T, bool kAny> struct TruthReduce {
 template <class T> struct Best { T value; int64_t index; };
 
 template <class T, class Op> struct ArgReduce {
+    static constexpr bool in_one_pass = (sizeof(T) == 4 || sizeof(T) == 8) && !is_complex<T>::value;
+    // The first extreme of n elements, kLanes <= n <= kBlock, in one pass: each lane remembers in which stripe it met its own.
+    // The last stripe overlaps the one before; an element that is met twice has one place. False where there is a NaN.
+    LA_INLINE bool line(const T* x, Py_ssize_t n, Best<T>& best) {
+        using I = Mask<T>;
+        T acc[kLanes];
+        I at[kLanes], odd[kLanes] = {};
+        std::memcpy(acc, x, sizeof acc);
+        for (Py_ssize_t k = 0; k < kLanes; k++) at[k] = (I)k;
+        for (Py_ssize_t done = 0; done < n; done += kLanes) {
+            Py_ssize_t from = std::min(done, n - kLanes);
+            for (Py_ssize_t k = 0; k < kLanes; k++) {
+                T p = x[from + k], old = acc[k];
+                bool better = Op::maximum ? p > old : p < old;
+                if constexpr (std::is_floating_point_v<T>) {
+                    // By bits: two selects on one condition become stores under a mask, which the next stripe waits for.
+                    I hit = -(I)better;
+                    acc[k] = Op::Numbers::join(old, p);
+                    at[k] = (at[k] & ~hit) | ((I)(from + k) & hit);
+                    odd[k] |= (I)(p != p);
+                } else {
+                    acc[k] = better ? p : old;
+                    at[k] = better ? (I)(from + k) : at[k];
+                }
+            }
+        }
+        T extremes[kLanes + 64];  // room for a whole vector, which GCC assumes
+        std::memcpy(extremes, acc, sizeof acc);
+        fold_lanes<T, typename Op::Numbers>(extremes, kLanes, 1);
+        I found = 0, place = (I)n;
+        for (Py_ssize_t k = 0; k < kLanes; k++) found |= odd[k];
+        if (found) return false;
+        for (Py_ssize_t k = 0; k < kLanes; k++) {
+            I here = acc[k] == extremes[0] ? at[k] : (I)n;
+            place = here < place ? here : place;
+        }
+        best = {x[place], place};
+        return true;
+    }
     // Elements [first, first + m) of a column, m <= kBlock: they are searched only if their extreme is better than the
     // best so far. Whether later elements can be better still.
     LA_INLINE bool search(const T* x, Py_ssize_t first, Py_ssize_t m, T* lanes, Best<T>& best) {
@@ -483,7 +398,11 @@ template <class T, class Op> struct ArgReduce {
             Rows rows{p, unit.base(p, args[0]), unit.width, (char*)(value + p.width)};
             if (p.inner == 1) {
                 Best<T> best{};
-                column(rows, unit.rows, lanes, best);
+                bool known = false;
+                if constexpr (in_one_pass)
+                    if (kLanes <= unit.rows && unit.rows <= kBlock)
+                        known = line((const T*)Rows::stripe(rows, 0, unit.rows), unit.rows, best);
+                if (!known) column(rows, unit.rows, lanes, best);
                 value[0] = best.value;
                 index[0] = best.index;
             } else {
@@ -621,17 +540,25 @@ inline Made make_reduce(int op, int in, int via, int acc, int out, Py_ssize_t ou
     p->results = outer * inner;
     if (via == kBool) p->top = 1;
     set_tiles(*p, kTileBytes / p->acc_size);
-    if (outer * p->tiles * p->chunks < kFewUnits) set_tiles(*p, kNarrowTile / p->acc_size);
+    // Whole rows are read faster than pieces of them, the prefetched rest of which nobody wants yet.
+    p->by_lanes = !arg && outer * p->tiles * p->chunks < kFewUnits && p->chunks == 1 && red >= kRowsOfLanes && red <= kBlock &&
+                  inner * p->acc_size >= kNarrowTile;
+    if (!p->by_lanes && outer * p->tiles * p->chunks < kFewUnits) set_tiles(*p, kNarrowTile / p->acc_size);
     p->memory = (kLanes + kDepth + kLanes + 4) * std::max<Py_ssize_t>(p->width, 1) * std::max<Py_ssize_t>(p->acc_size, 8) +
                 kBlock * p->acc_size;
-    if (p->chunks > 1)
+    if (p->by_lanes) {
+        p->tiles = 1;
+        p->width = inner;
+        p->memory = inner * p->acc_size;
+        made.scratch_bytes = kLanes * p->results * p->acc_size;
+    } else if (p->chunks > 1)
         made.scratch_bytes = arg ? p->chunks * p->results * 32 : (p->chunks + kDepth) * p->results * p->acc_size;
     else
         made.finish = nullptr;
     made.params = p;
     made.drop = drop_params<ReduceParams>;
-    made.extent = p->results ? outer * p->chunks * p->tiles : 0;
-    Py_ssize_t per_unit = std::max<Py_ssize_t>(p->chunk_rows * p->width, 1);
+    made.extent = p->results ? outer * p->chunks * p->tiles * (p->by_lanes ? kLanes : 1) : 0;
+    Py_ssize_t per_unit = std::max<Py_ssize_t>(p->chunk_rows * p->width / (p->by_lanes ? kLanes : 1), 1);
     made.grain = std::max<Py_ssize_t>(kGrainElements / per_unit, 1);
     return made;
 }

@@ -326,6 +326,33 @@ def _(inputs: Any, out: Any, layouts: Any) -> Any:
     return _order.run_flags(inputs[0].dtype, math.prod(inputs[0].shape))
 
 
+@arrayop()
+def tally(x: Node) -> Any:
+    """How often each value occurs, where there are few different ones.
+
+    Parameters
+    ----------
+    x : array, shape (n,), real, not empty
+
+    Returns
+    -------
+    array, shape (3, most + 1), int64
+        How many values there are, or -1 where they are many, and the bits of each, rising; from the
+        second column on, how often each occurs, and where first. All NaNs are one value, and zeros.
+    """
+    fits = x.ndim == 1 and x.size > 0 and x.dtype.kind != "c"
+    require(fits, ShapeError, "tally", f"{x.dtype} of shape {x.shape} is no row of real numbers")
+    return (x,), (3, _order.MOST_VALUES + 1), INTP, {}
+
+
+tally.constant = True
+
+
+@tally.native
+def _(inputs: Any, out: Any, layouts: Any) -> Any:
+    return _order.tally(inputs[0].dtype, inputs[0].size)
+
+
 def put_each(shape: Shape, idx: Node, values: Node) -> Node:
     """The array with each value at its index; `idx` is a permutation."""
     return put_rows(empty(shape, values.dtype), idx, values)

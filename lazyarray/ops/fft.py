@@ -1,17 +1,20 @@
-"""Discrete Fourier transforms: three ops, complex to complex, real to complex and back.
+"""Discrete Fourier transforms: complex to complex and its inverse, real to complex and back.
 
-SciPy's functions compute them, on all cores (the rows of a batch are independent: the bits do not
-depend on how many), float16 those of NumPy. All are linear: a gradient is a transform as well.
+Lengths without a prime factor above 13 have kernels. SciPy's functions compute the others, on all
+cores (the rows of a batch are independent: the bits do not depend on how many), float16 those of
+NumPy. All are linear: a gradient is a transform as well.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+import lazyarray._fft as _fft
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
 from lazyarray.dtypes import BFLOAT16, REAL_OF
@@ -116,6 +119,73 @@ forward = Transform("fft.c2c", scipys("fftn"), c2c_type)
 inverse = Transform("fft.inverse", scipys("ifftn"), inverse_type)
 real_forward = Transform("fft.r2c", scipys("rfftn"), r2c_type)
 real_inverse = Transform("fft.c2r", scipys("irfftn"), c2r_type)
+
+
+# ---- kernels
+
+
+def axis_along(
+    kind: int,
+    inverse: bool,
+    shape: Shape,
+    axis: int,
+    n: int,
+    norm: str,
+    places: tuple[int, int] = (1, 1),
+) -> tuple[Any, ...]:
+    """A transform along one axis of data of a shape, as `_fft.transforms` takes it."""
+    inner = math.prod(shape[axis + 1 :])
+    scaled = norm == ("backward" if inverse else "forward")
+    factor = n**-0.5 if norm == "ortho" else 1 / n if scaled else 1.0
+    lines = math.prod(shape[:axis]) * inner
+    return (kind, inverse, lines, inner, shape[axis], n, *places, factor)
+
+
+def forth(kind: int, inverse: bool) -> Callable[..., Any]:
+    """The factory of a transform whose last axis is of a `kind`, and is the first to go."""
+
+    def factory(
+        inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any, results: Any = None
+    ) -> Any:
+        (x,), given = inputs, dict(call[1])
+        (*others, last), (*rest, n) = given["axes"], given["s"]
+        same = all(x.shape[axis] == m for axis, m in zip(others, rest, strict=True))
+        if x.dtype.char not in "fdFD" or any(layouts) or not same:
+            return None
+        first = kind if x.dtype.kind != "c" else _fft.COMPLEX
+        axes = [axis_along(first, inverse, x.shape, last, n, given["norm"], (0, 1))]
+        axes += [
+            axis_along(_fft.COMPLEX, inverse, out.shape, axis, m, given["norm"])
+            for axis, m in zip(others[::-1], rest[::-1], strict=True)
+        ]
+        return _fft.transforms(out.dtype, axes)
+
+    return factory
+
+
+def back(inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any) -> Any:
+    """The factory of the inverse of a transform of real data, whose last axis is the last to go."""
+    (x,), given = inputs, dict(call[1])
+    (*others, last), (*rest, n) = given["axes"], given["s"]
+    same = all(x.shape[axis] == m for axis, m in zip(others, rest, strict=True))
+    if x.dtype.char not in "FD" or any(layouts) or not same:
+        return None
+    place, axes = 0, []
+    for axis, m in zip(others, rest, strict=True):
+        axes.append(axis_along(_fft.COMPLEX, True, x.shape, axis, m, given["norm"], (place, 2)))
+        place = 2
+    axes.append(axis_along(_fft.REAL, True, x.shape, last, n, given["norm"], (place, 1)))
+    held = math.prod(x.shape) * x.dtype.itemsize if others else 0
+    return _fft.transforms(x.dtype, axes, held)
+
+
+forward.factory = forth(_fft.WHOLE, False)
+inverse.factory = forth(_fft.WHOLE, True)
+real_forward.factory = forth(_fft.HALF, False)
+real_inverse.factory = back
+
+
+# ---- gradients
 
 
 def fitted(x: Node, shape: Shape) -> Node:
@@ -262,6 +332,8 @@ def irfftn(a: Node, s: Any = None, axes: Any = None, norm: str | None = None) ->
         wanted[-1] = 2 * (a.shape[at[-1]] - 1)
         axes, s = at, wanted
     extents, found, kind = parsed(a, s, axes, norm, "irfftn")
+    if a.dtype.char in "fd":
+        a = _ir.cast(a, complex_of(a))
     if len(set(found)) == len(found):
         return real_inverse(a, extents, found, kind)
     for n, axis in zip(extents[:-1], found[:-1], strict=True):

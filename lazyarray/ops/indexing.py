@@ -325,7 +325,9 @@ def row_index(
     lead = (*(shape[i] for i in others[:place]), *wide, *(shape[i] for i in others[place:]))
     strides = _ir.c_strides(shape[: last + 1], 1)
     terms = []
-    if checked or last - axes[0] >= len(axes):
+    # Of an open grid each array is looked at alone: together they are many times as large.
+    apart = 2 * sum(idx.size for idx in indices) < math.prod(wide)
+    if checked or apart or last - axes[0] >= len(axes):
         for axis, idx in zip(axes, indices, strict=True):
             # Where nothing is read, NumPy checks nothing.
             idx = broadcast_to(idx, wide) if 0 in wide else idx

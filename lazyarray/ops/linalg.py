@@ -375,6 +375,9 @@ def magnitude(x: Node) -> Node:
     return registry["absolute"](x)
 
 
+LONG = 1 << 16  # elements of a vector that is worth a product of its own
+
+
 def euclidean(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     """The root of the sum of squares; its gradient at 0 is 0."""
     if x.dtype.kind == "c":
@@ -383,7 +386,11 @@ def euclidean(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
     else:
         x = x if is_float(x.dtype) else _ir.cast(x, np.dtype(np.float64))
         squares = x * x
-    total = registry["sum"](squares, axis=axes, keepdims=keepdims)
+    if x.ndim == 1 and x.size >= LONG and x.dtype in DIRECT[:2]:
+        # One read of memory, where squares are stored for a sum.
+        total = reshape(matmul(x, x), (1,) if keepdims else ())
+    else:
+        total = registry["sum"](squares, axis=axes, keepdims=keepdims)
     where, zero = registry["where"], registry["equal"](total, 0)
     return where(zero, total, registry["sqrt"](where(zero, 1, total)))
 

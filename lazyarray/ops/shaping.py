@@ -458,12 +458,18 @@ def triangle(x: Node, k: int, op: str) -> Node:
     """Whether column <= row + k."""
     require(x.ndim > 0, ShapeError, op, f"needs at least one dimension, got shape {x.shape}")
     rows, columns = x.shape[-2:] if x.ndim > 1 else x.shape * 2  # a vector is every row
-    return positions((columns,)) <= positions((rows, 1)) + int(k)
+    return positions((columns,)) <= positions((rows, 1)) + inside(rows, columns, int(k))
 
 
 def eye(rows: int, columns: int, k: int, dtype: np.dtype) -> Node:
     """Ones on diagonal `k`, zeros elsewhere."""
-    return _ir.cast(registry["equal"](positions((columns,)), positions((rows, 1)) + int(k)), dtype)
+    row = positions((rows, 1)) + inside(rows, columns, k)
+    return _ir.cast(registry["equal"](positions((columns,)), row), dtype)
+
+
+def inside(rows: int, columns: int, k: int) -> int:
+    """`k`, or the nearest diagonal that no longer meets the matrix, so that rows can be added."""
+    return max(-rows, min(k, columns))
 
 
 def ones_on_diagonal(rows: int, columns: int, k: int, dtype: np.dtype) -> Node:

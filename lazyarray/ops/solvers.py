@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 import lazyarray._lapack as _lapack
+import lazyarray._spectra as _spectra
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
-from lazyarray.dtypes import HALVES, REAL_OF, is_inexact
+from lazyarray.dtypes import HALVES, REAL_OF
 from lazyarray.errors import (
     DTypeError,
     GradientError,
@@ -30,10 +31,10 @@ from lazyarray.errors import (
     require,
 )  # fmt: skip
 
-from .define import as_index, attributes, normalize_axes, normalize_axis
-from .host import HostOp, Result, arguments, host, parts
+from .define import attributes
+from .host import HostOp, Result, arguments, host, packing, parts
 from .linalg import adjoint, matmul
-from .shaping import Shape, eye, full, moveaxis, positions, ravel, reshape, transpose
+from .shaping import Shape, eye, positions, reshape
 
 FLOAT64 = np.dtype(np.float64)
 INT64 = np.dtype(np.int64)
@@ -88,7 +89,9 @@ def in_batch(op: HostOp) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give an op a kernel for large operands of its result's dtype."""
 
     def define(make: Callable[..., Any]) -> Callable[..., Any]:
-        def factory(inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any) -> Any:
+        def factory(
+            inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any, results: Any = None
+        ) -> Any:
             shape = inputs[0].shape
             batch, n = math.prod(shape[:-2]), shape[-1]
             known = out.dtype.char in "fdFD" and all(x.dtype == out.dtype for x in inputs)
@@ -188,6 +191,11 @@ def slogdet(a: Node) -> list[Result]:
     return [Result(batch, dtype), Result(batch, real_of(dtype))]
 
 
+@in_batch(slogdet)
+def _(inputs: Sequence[Any], batch: int, n: int) -> Any:
+    return _lapack.equations("slogdet", inputs[0].dtype, batch, n, 0)
+
+
 @slogdet.vjp
 def _(g: Node, y: Node, a: Node) -> Node:
     # The sign of a real matrix is flat; that of a complex one turns with the imaginary part of the
@@ -268,6 +276,47 @@ def triangle_named(UPLO: str) -> None:
     require(UPLO.upper() in ("L", "U"), OptionError, "eigh", "UPLO argument must be 'L' or 'U'")
 
 
+# Orders of one matrix: below, NumPy's function is as fast; above, LAPACK's extents of 32 bits end.
+DECOMPOSED = range(128, 20_000)
+
+
+def decomposed(op: HostOp, many: Callable[..., Any], one: Callable[..., Any] | None = None) -> None:
+    """Give an op kernels: of large or many matrices, and of one square matrix of doubles.
+
+    They are ``many(dtype, batch, m, n, starts, **options)``, with the results' places in bytes, and
+    ``one(order, **options)``.
+    """
+
+    def factory(
+        inputs: Sequence[Any], out: Any, layouts: Sequence[Any], call: Any, results: Any = None
+    ) -> Any:
+        (*batch, m, n), dtype = inputs[0].shape, inputs[0].dtype
+        count = math.prod(batch)
+        if dtype.char not in "fdFD" or any(layouts) or len(inputs) > 1:
+            return None
+        if one and count == 1 and m == n and n in DECOMPOSED and dtype.char == "d":
+            return one(n, **dict(call[1]))
+        if not is_large(count, min(m, n)):
+            return None
+        starts = [0] if results is None else packing(tuple(results))[1]
+        return many(dtype, count, m, n, starts, **dict(call[1]))
+
+    op.factory = factory
+
+
+def eigen(vectors: bool) -> list[Callable[..., Any]]:
+    """The kernels of eigenvalues: of many matrices, of one."""
+    return [
+        lambda dtype, batch, m, n, starts, UPLO="L": _spectra.eigen(
+            dtype, batch, n, vectors, UPLO.upper(), starts
+        ),
+        lambda n, UPLO="L": _lapack.spectrum("eigh", n, vectors, UPLO.upper() == "U"),
+    ]
+
+
+decomposed(eigvalsh, *eigen(False))
+
+
 @eigvalsh.vjp
 def _(g: Node, y: Node, a: Node) -> Node:
     _, vectors = eigh(a, arguments(y)["UPLO"])
@@ -286,6 +335,9 @@ def eigh(a: Node, UPLO: str = "L") -> list[Result]:
     batch, n = square(a, "eigh")
     dtype = inexact("eigh", a)
     return [Result((*batch, n), real_of(dtype)), Result((*batch, n, n), dtype)]
+
+
+decomposed(eigh, *eigen(True))
 
 
 @eigh.vjp
@@ -314,6 +366,25 @@ def svd(
         return values
     rows, columns = (m, n) if full_matrices else (k, k)
     return [Result((*batch, m, rows), dtype), values, Result((*batch, columns, n), dtype)]
+
+
+def singular(
+    dtype: Any, batch: int, m: int, n: int, starts: Any, full_matrices: bool = True,
+    compute_uv: bool = True, hermitian: bool = False,
+) -> Any:  # fmt: skip
+    """The kernel of the singular values of many matrices."""
+    job = "N" if not compute_uv else "A" if full_matrices else "S"
+    return None if hermitian else _spectra.singular(dtype, batch, m, n, job, starts)
+
+
+def singular_of_one(
+    n: int, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """The kernel of those of one."""
+    return None if hermitian else _lapack.spectrum("svd", n, bool(compute_uv))
+
+
+decomposed(svd, singular, singular_of_one)
 
 
 @svd.vjp
@@ -365,6 +436,17 @@ def qr(a: Node, mode: str = "reduced") -> Any:
 def unknown_mode(mode: Any) -> None:
     """Raise for a mode of `qr` that there is not."""
     fail(OptionError, "qr", f"Unrecognized mode '{mode}'", "Choose reduced, complete, r or raw.")
+
+
+def orthonormal(dtype: Any, batch: int, m: int, n: int, starts: Any, mode: str = "reduced") -> Any:
+    """The kernel of orthonormal columns."""
+    if mode not in ("reduced", "complete", "r"):
+        return None
+    inner = m if mode == "complete" else min(m, n)
+    return _spectra.orthonormal(dtype, batch, m, n, 0 if mode == "r" else inner, inner, starts)
+
+
+decomposed(qr, orthonormal)
 
 
 @qr.vjp
@@ -443,146 +525,3 @@ def _(g: Node, y: Node, x: Node) -> Node:
     column = (*y.shape, 1)
     slope = reshape(g, column) * (first - last * reshape(y, column)) / divisor
     return matmul(scaled(u, slope), vh)
-
-
-def matrix_power(a: Node, n: int) -> Node:
-    """Powers of square matrices; as `numpy.linalg.matrix_power`."""
-    n = as_index(n, "the exponent", "matrix_power")
-    _, order = square(a, "matrix_power")
-    if n == 0:
-        return registry["broadcast_to"](eye(order, order, 0, a.dtype), a.shape)
-    base = inv(a) if n < 0 else a
-    found, left = None, abs(n)
-    while left:
-        left, odd = divmod(left, 2)
-        if odd:
-            found = base if found is None else matmul(found, base)
-        if left:
-            base = matmul(base, base)
-    assert found is not None
-    return found
-
-
-def multi_dot(arrays: Sequence[Node]) -> Node:
-    """The product of several matrices in the cheapest order; as `numpy.linalg.multi_dot`."""
-    found = list(arrays)
-    require(len(found) > 1, ShapeError, "multi_dot", "Expecting at least two arrays.")
-    ends = found[0].ndim, found[-1].ndim
-    if ends[0] == 1:
-        found[0] = reshape(found[0], (1, -1))
-    if ends[1] == 1:
-        found[-1] = reshape(found[-1], (-1, 1))
-    for each in found:
-        if each.ndim != 2:
-            text = f"{each.ndim}-dimensional array given. Array must be two-dimensional"
-            fail(MatrixError, "multi_dot", text)
-    extents = [found[0].shape[0], *[each.shape[1] for each in found]]
-    result = product(found, cheapest(extents), 0, len(found) - 1)
-    kept = tuple(n for n, end in zip(result.shape, ends, strict=True) if end != 1)
-    return reshape(result, kept)
-
-
-def cheapest(extents: Sequence[int]) -> list[list[int]]:
-    """Where to split each chain of products (Cormen et al., Introduction to Algorithms, 15.2)."""
-    count = len(extents) - 1
-    cost = [[0] * count for _ in range(count)]
-    cut = [[0] * count for _ in range(count)]
-    for length in range(1, count):
-        for i in range(count - length):
-            j = i + length
-            cost[i][j], cut[i][j] = min(
-                (cost[i][k] + cost[k + 1][j] + extents[i] * extents[k + 1] * extents[j + 1], k)
-                for k in range(i, j)
-            )
-    return cut
-
-
-def product(matrices: Sequence[Node], cut: list[list[int]], i: int, j: int) -> Node:
-    """The product of the matrices from `i` to `j`."""
-    if i == j:
-        return matrices[i]
-    k = cut[i][j]
-    return matmul(product(matrices, cut, i, k), product(matrices, cut, k + 1, j))
-
-
-def tensorinv(a: Node, ind: int = 2) -> Node:
-    """The inverse of an array under `tensordot`; as `numpy.linalg.tensorinv`."""
-    require(ind > 0, OptionError, "tensorinv", "Invalid ind argument.")
-    rows, columns = a.shape[:ind], a.shape[ind:]
-    found = inv(reshape(a, (math.prod(rows), math.prod(columns))))
-    return reshape(found, (*columns, *rows))
-
-
-def tensorsolve(a: Node, b: Node, axes: Any = None) -> Node:
-    """The `x` with ``tensordot(a, x, x.ndim) == b``; as `numpy.linalg.tensorsolve`."""
-    if axes is not None:
-        moved = [normalize_axis(axis, a.ndim, "tensorsolve") for axis in axes]
-        a = transpose(a, [*[i for i in range(a.ndim) if i not in moved], *moved])
-    shape = a.shape[b.ndim :]
-    order = math.prod(shape)
-    fits = a.size == order**2
-    text = "Input arrays must satisfy the requirement prod(a.shape[b.ndim:]) == prod(b.shape)"
-    if not fits:
-        fail(MatrixError, "tensorsolve", text)
-    return reshape(solve(reshape(a, (order, order)), ravel(b)), shape)
-
-
-# ---- norms
-
-
-def svdvals(x: Node) -> Node:
-    """Singular values, falling; as `numpy.linalg.svdvals`."""
-    return svd(x, compute_uv=False)
-
-
-def norm(x: Node, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:
-    """Norm of vectors or matrices; as `numpy.linalg.norm`."""
-    axes = tuple(range(x.ndim)) if axis is None else axis
-    if not isinstance(axes, tuple | list) or len(axes) != 2 or ord not in ("nuc", 2, -2):
-        return registry["norm"](x, ord, axis, keepdims)
-    rows, columns = [normalize_axis(each, x.ndim, "norm") for each in axes]
-    require(rows != columns, OptionError, "norm", "Duplicate axes given.")
-    x = x if is_inexact(x.dtype) else _ir.cast(x, FLOAT64)
-    values = svdvals(moveaxis(x, (rows, columns), (-2, -1)))
-    fold = {"nuc": "sum", 2: "max", -2: "min"}[ord]
-    if ord == 2 and not values.shape[-1]:
-        found = full(values.shape[:-1], 0, values.dtype)
-    else:
-        found = registry[fold](values, axis=-1)
-    if not keepdims:
-        return found
-    return reshape(found, tuple(1 if i in (rows, columns) else n for i, n in enumerate(x.shape)))
-
-
-def matrix_norm(x: Node, *, keepdims: bool = False, ord: Any = "fro") -> Node:
-    """Norms of the matrices in the last two axes; as `numpy.linalg.matrix_norm`."""
-    return norm(x, ord, (-2, -1), keepdims)
-
-
-def vector_norm(x: Node, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Node:
-    """Norms of vectors, which may lie along several axes; as `numpy.linalg.vector_norm`."""
-    shape = x.shape
-    axes = normalize_axes(axis, x.ndim, "vector_norm")
-    if axis is None:
-        x = ravel(x)
-    elif isinstance(axis, tuple | list):
-        rest = [i for i in range(x.ndim) if i not in axes]
-        turned = transpose(x, [*axes, *rest])
-        count = math.prod(shape[i] for i in axes)
-        x = reshape(turned, (count, *[shape[i] for i in rest]))
-    found = registry["norm"](x, ord, axis if isinstance(axis, int) else 0)
-    if not keepdims:
-        return found
-    return reshape(found, tuple(1 if i in axes else n for i, n in enumerate(shape)))
-
-
-def trace(x: Node, *, offset: int = 0, dtype: Any = None) -> Node:
-    """Sums of diagonals of the matrices in the last two axes; as `numpy.linalg.trace`."""
-    return registry["trace"](x, offset, -2, -1, dtype)
-
-
-def outer(x1: Node, x2: Node) -> Node:
-    """The outer product of two vectors; as `numpy.linalg.outer`."""
-    text = f"Input arrays must be one-dimensional, but they are {x1.ndim=} and {x2.ndim=}."
-    require(x1.ndim == 1 and x2.ndim == 1, ShapeError, "outer", text)
-    return registry["outer"](x1, x2)

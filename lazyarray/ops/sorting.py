@@ -43,7 +43,7 @@ def _sorting(body: Rule) -> Sorting:
         dtype, shape = inputs[0].dtype, inputs[0].shape
         if op.name == "argsort":
             return _order.argsort(dtype, math.prod(shape[:-1]), shape[-1])
-        return _order.sort(dtype, math.prod(shape[:-1]), shape[-1], workers() == 1)
+        return _order.sort(dtype, math.prod(shape[:-1]), shape[-1], workers())
 
     return op
 
