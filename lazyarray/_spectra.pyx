@@ -16,14 +16,15 @@ from lazyarray._loops cimport Made, wrap
 
 cdef extern from "spectra.hpp" namespace "la" nogil:
     const int kDiverged
-    void set_decompositions(char kind, void* geqrf, void* gqr, void* evd, void* sdd)
+    void set_decompositions(char kind, void* geqrf, void* gqr, void* evd, void* sdd, void* gemm)
     Made make_decomposition(char kind, int what, Py_ssize_t batch, Py_ssize_t m, Py_ssize_t n, Py_ssize_t left, Py_ssize_t right,
-                            const vector[Py_ssize_t]& starts, char job, char uplo)
+                            const vector[Py_ssize_t]& starts, char job, char uplo, double share)
 
 cdef enum:
     EIGEN = 0
     SINGULAR = 1
     ORTHONORMAL = 2
+    PSEUDO_INVERSE = 3
 
 cdef bint loaded = False
 cdef dict EIGENVALUES = {kDiverged: (np.linalg.LinAlgError, "Eigenvalues did not converge")}
@@ -41,23 +42,24 @@ cdef void load() except *:
     global loaded
     if loaded:
         return
+    import scipy.linalg.cython_blas as blas
     import scipy.linalg.cython_lapack as lapack
 
     _blas.load_blas()
     for kind, names in (("d", ("dgeqrf", "dorgqr", "dsyevd", "dgesdd")), ("D", ("zgeqrf", "zungqr", "zheevd", "zgesdd"))):
         set_decompositions(<char>ord(kind), routine(lapack, names[0]), routine(lapack, names[1]),
-                           routine(lapack, names[2]), routine(lapack, names[3]))
+                           routine(lapack, names[2]), routine(lapack, names[3]), routine(blas, names[0][0] + "gemm"))
     loaded = True
 
 
 cdef object decomposed(str label, dtype, int what, Py_ssize_t batch, Py_ssize_t m, Py_ssize_t n, Py_ssize_t left,
-                       Py_ssize_t right, object starts, str job, str uplo, double flops, dict errors):
+                       Py_ssize_t right, object starts, str job, str uplo, double flops, dict errors, double share=0):
     cdef vector[Py_ssize_t] offsets
     load()
     for start in starts:
         offsets.push_back(start)
     cdef Made made = make_decomposition(<char>ord(np.dtype(dtype).char), what, batch, m, n, left, right, offsets,
-                                        <char>ord(job), <char>ord(uplo))
+                                        <char>ord(job), <char>ord(uplo), share)
     return wrap(made, label, 2, batch * flops / RATE + 1000, errors)
 
 
@@ -81,3 +83,9 @@ def orthonormal(dtype, Py_ssize_t batch, Py_ssize_t m, Py_ssize_t n, Py_ssize_t 
     """Orthonormal columns (m, left), none if that is 0, and a triangle (right, n). Operands: a (batch, m, n); the results."""
     cdef double flops = 2.7 * m * n * min(m, n)
     return decomposed("qr", dtype, ORTHONORMAL, batch, m, n, left, right, starts, "N", "L", flops, None)
+
+
+def pseudo_inverse(dtype, Py_ssize_t batch, Py_ssize_t m, Py_ssize_t n, double share):
+    """Pseudo-inverses: singular values up to a share of the greatest one count as zero. Operands: a (batch, m, n); out."""
+    cdef Py_ssize_t k = min(m, n)
+    return decomposed("pinv", dtype, PSEUDO_INVERSE, batch, m, n, k, k, (0,), "S", "L", 22.0 * m * n * k, SINGULAR_VALUES, share)

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import loops
@@ -58,12 +59,18 @@ class Shim:
 def built(folder, text):
     """The library of a text for the host compiler."""
     stem = hashlib.sha256(text.encode()).hexdigest()[:16]
-    source, library = folder / f"{stem}.cpp", folder / f"{stem}.so"
-    source.write_text(text)
-    command = ["g++", *FLAGS, f"-I{SHIM}", str(source), "-o", str(library)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert not done.returncode, done.stderr[:8000]
-    return ctypes.CDLL(str(library))
+    library = folder / f"{stem}.so"
+    if not library.exists():
+        # One that another thread has loaded, and runs, is never written to.
+        mine = folder / f"{stem}_{threading.get_ident()}"
+        source, made = mine.with_suffix(".cpp"), mine.with_suffix(".so")
+        source.write_text(text)
+        command = ["g++", *FLAGS, f"-I{SHIM}", str(source), "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert not done.returncode, done.stderr[:8000]
+        made.replace(library)
+    # The GIL is kept: what a stand-in's stream has not done yet, no other thread may free.
+    return ctypes.PyDLL(str(library))
 
 
 CALLER = """

@@ -1389,7 +1389,6 @@ SAMPLES |= {
         *matrices("qr", (4, 3), attributes={"mode": "raw"}, gradient=(), offset=64),
     ],
     "linalg.pinv": matrices("pinv", (3, 3), (2, 4, 2), (2, 4), complex_gradient=True, kinds="fc"),
-    "linalg.matrix_rank": matrices("matrix_rank", gradient=()),
     "linalg.cond": matrices("cond", gradient=()),
     "fft.c2c": transformed(np.fft.fftn, False, *FFT_CASES),
     "fft.inverse": transformed(np.fft.ifftn, False, *FFT_CASES),

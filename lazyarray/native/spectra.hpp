@@ -17,6 +17,7 @@ template <class T> struct Decompositions {
     void (*gqr)(int* m, int* n, int* k, T* a, int* lda, T* tau, T* work, int* lwork, int* info);
     void* evd;
     void* sdd;
+    void (*gemm)(char* at, char* bt, int* m, int* n, int* k, T* alpha, T* a, int* lda, T* b, int* ldb, T* beta, T* c, int* ldc);
 };
 template <class T> inline Decompositions<T> decompositions;
 
@@ -64,6 +65,7 @@ struct SpectrumParams {
     Py_ssize_t starts[3];         // of the results, in bytes
     Working sizes;
     char job, uplo;
+    double share;                 // of the greatest singular value, up to which one counts as zero
 };
 // Divides the thread's storage; null where there is none.
 template <class T> struct Storage {
@@ -147,7 +149,29 @@ template <class T, class S> int run_orthonormal(const void* params, char** args,
     return 0;
 }
 
-enum Decomposition { kEigen, kSingularValues, kOrthonormal };
+// args: a (batch, m, n); the pseudo-inverses (batch, n, m)
+template <class T, class S> int run_pseudo_inverse(const void* params, char** args, Py_ssize_t begin, Py_ssize_t end) {
+    const auto& p = *static_cast<const SpectrumParams*>(params);
+    Storage<T> rooms(p);
+    if (!rooms.a) return kNoMemory;
+    for (Py_ssize_t i = begin; i < end; i++) {
+        T *a = rooms.a, *vt = rooms.vt, one = 1, zero = 0;
+        transpose_block((const S*)args[0] + i * p.m * p.n, p.n, a, p.m, p.m, p.n);
+        if (call_sdd(p.job, p.m, p.n, a, rooms.values, rooms.u, vt, p.right, rooms.rooms, p.sizes)) return kDiverged;
+        Real<T> least = (Real<T>)p.share * rooms.values[0];
+        for (Py_ssize_t j = 0; j < p.k; j++) {
+            Real<T> s = rooms.values[j], factor = s > least ? 1 / s : 0;
+            for (Py_ssize_t c = 0; c < p.n; c++) vt[c * p.k + j] *= factor;
+        }
+        char turned = 'C';
+        int m = (int)p.m, n = (int)p.n, k = (int)p.k;
+        decompositions<T>.gemm(&turned, &turned, &n, &m, &k, &one, vt, &k, rooms.u, &m, &zero, a, &n);
+        transpose_block(a, p.n, (S*)args[1] + i * p.m * p.n, p.m, p.m, p.n);
+    }
+    return 0;
+}
+
+enum Decomposition { kEigen, kSingularValues, kOrthonormal, kPseudoInverse };
 
 // How large LAPACK wants its working arrays.
 template <class T> Working working(Decomposition what, const SpectrumParams& p) {
@@ -159,7 +183,7 @@ template <class T> Working working(Decomposition what, const SpectrumParams& p) 
     if (what == kEigen) {
         call_evd(p.job, p.uplo, p.n, &none, &value, rooms, asking);
         found = {(int)std::real(element), has_parts<T> ? (int)real : 0, integer};
-    } else if (what == kSingularValues) {
+    } else if (what == kSingularValues || what == kPseudoInverse) {
         call_sdd(p.job, p.m, p.n, &none, &value, &none, &none, p.right, rooms, asking);
         Py_ssize_t large = std::max(p.m, p.n), small = p.k;
         Py_ssize_t reals = p.job == 'N' ? 7 * small : small * std::max(5 * small + 7, 2 * large + 2 * small + 1);
@@ -175,21 +199,21 @@ template <class T> Working working(Decomposition what, const SpectrumParams& p) 
 
 // Extents as in SpectrumParams; `starts` are those of the results.
 inline Made make_decomposition(char kind, int what, Py_ssize_t batch, Py_ssize_t m, Py_ssize_t n, Py_ssize_t left, Py_ssize_t right,
-                               const std::vector<Py_ssize_t>& starts, char job, char uplo) {
+                               const std::vector<Py_ssize_t>& starts, char job, char uplo, double share) {
     return with_lapack(kind, [&](auto x, auto y) {
         using T = decltype(x);
         using S = decltype(y);
-        SpectrumParams p{m, n, std::min(m, n), left, right, {0, 0, 0}, {}, job, uplo};
+        SpectrumParams p{m, n, std::min(m, n), left, right, {0, 0, 0}, {}, job, uplo, share};
         std::copy(starts.begin(), starts.end(), p.starts);
         p.sizes = working<T>((Decomposition)what, p);
-        KernelRun run = what == kEigen ? run_eigen<T, S> : what == kSingularValues ? run_singular<T, S> : run_orthonormal<T, S>;
-        return lapack_made(run, p, batch, 3000 / std::max<Py_ssize_t>(m * n * p.k, 1), 0);
+        const KernelRun runs[] = {run_eigen<T, S>, run_singular<T, S>, run_orthonormal<T, S>, run_pseudo_inverse<T, S>};
+        return lapack_made(runs[what], p, batch, 3000 / std::max<Py_ssize_t>(m * n * p.k, 1), 0);
     });
 }
-inline void set_decompositions(char kind, void* geqrf, void* gqr, void* evd, void* sdd) {
+inline void set_decompositions(char kind, void* geqrf, void* gqr, void* evd, void* sdd, void* gemm) {
     with_lapack(kind, [&](auto x, auto) {
         using D = Decompositions<decltype(x)>;
-        decompositions<decltype(x)> = {(decltype(D::geqrf))geqrf, (decltype(D::gqr))gqr, evd, sdd};
+        decompositions<decltype(x)> = {(decltype(D::geqrf))geqrf, (decltype(D::gqr))gqr, evd, sdd, (decltype(D::gemm))gemm};
     });
 }
 

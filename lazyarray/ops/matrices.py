@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lazyarray import _ir
 from lazyarray._ir import Node, registry
 from lazyarray.dtypes import is_inexact
@@ -14,7 +16,7 @@ from lazyarray.errors import MatrixError, OptionError, ShapeError, fail, require
 from .define import as_index, normalize_axes, normalize_axis
 from .linalg import matmul
 from .shaping import eye, full, moveaxis, ravel, reshape, transpose
-from .solvers import FLOAT64, inv, solve, square, svd
+from .solvers import FLOAT64, eigvalsh, inv, solve, square, svd
 
 
 def matrix_power(a: Node, n: int) -> Node:
@@ -97,6 +99,27 @@ def tensorsolve(a: Node, b: Node, axes: Any = None) -> Node:
     if not fits:
         fail(MatrixError, "tensorsolve", text)
     return reshape(solve(reshape(a, (order, order)), ravel(b)), shape)
+
+
+# ---- of singular values
+
+
+def matrix_rank(
+    A: Node, tol: Node | None = None, hermitian: bool = False, *, rtol: Node | None = None
+) -> Node:
+    """Ranks of matrices; as `numpy.linalg.matrix_rank`."""
+    if tol is not None and rtol is not None:
+        raise ValueError("matrix_rank: `tol` and `rtol` can't be both set.")
+    values = registry["absolute"](eigvalsh(A)) if hermitian else svdvals(A)
+    if tol is not None:
+        limit = reshape(tol, (*tol.shape, 1))
+    else:
+        limit = registry["max"](values, axis=-1, keepdims=True)
+        if rtol is None:
+            limit = limit * (max(A.shape[-2:]) * float(np.finfo(values.dtype).eps))
+        else:
+            limit = limit * reshape(rtol, (*rtol.shape, 1))
+    return registry["count_nonzero"](registry["greater"](values, limit), axis=-1)
 
 
 # ---- norms

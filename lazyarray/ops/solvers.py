@@ -476,6 +476,23 @@ def pinv(a: Node, rcond: Any = None, hermitian: bool = False, *, rtol: Any = Non
     return Result((*batch, n, m), inexact("pinv", a) if a.size else a.dtype)
 
 
+def inverted(
+    dtype: Any, batch: int, m: int, n: int, starts: Any, rcond: Any = None,
+    hermitian: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    """The kernel of pseudo-inverses."""
+    if rcond is None:
+        rcond = options.get("rtol", 1e-15)
+        if rcond is None:
+            rcond = max(m, n) * float(np.finfo(dtype).eps)
+    if hermitian or not isinstance(rcond, int | float):
+        return None
+    return _spectra.pseudo_inverse(dtype, batch, m, n, float(rcond))
+
+
+decomposed(pinv, inverted)
+
+
 @pinv.vjp
 def _(g: Node, y: Node, a: Node, *limits: Node) -> Any:
     turned = adjoint(y)
@@ -484,17 +501,6 @@ def _(g: Node, y: Node, a: Node, *limits: Node) -> Any:
     found = found + beside - matmul(a, matmul(y, beside))
     beside = matmul(matmul(turned, y), adjoint(g))
     return found + beside - matmul(matmul(beside, y), a)
-
-
-@host(np.linalg.matrix_rank)
-def matrix_rank(
-    A: Node, tol: Any = None, hermitian: bool = False, *, rtol: Any = None
-) -> Result | None:
-    """Ranks of matrices; as `numpy.linalg.matrix_rank`."""
-    if A.ndim < 2:
-        return None
-    inexact("matrix_rank", A)
-    return Result(A.shape[:-2], INT64) if tol is None and rtol is None else None
 
 
 @host(np.linalg.cond, batched=True)
